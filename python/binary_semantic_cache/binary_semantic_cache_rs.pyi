@@ -1,0 +1,104 @@
+"""Types of the Rust extension. Arrays are borrowed, never copied, unless a docstring says so."""
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "HammingSimilarity",
+    "RustBinaryEncoder",
+    "available_isas",
+    "crc32",
+    "table_find",
+    "table_insert",
+    "table_remove",
+]
+
+def available_isas() -> list[str]:
+    """The instruction sets this machine can run, slowest first: of scalar, popcnt, avx2, avx512, neon."""
+
+def crc32(data: NDArray[Any], value: int = 0) -> int:
+    """The CRC-32 (as in zip) of a C-contiguous array's bytes, continued from `value`."""
+
+@final
+class RustBinaryEncoder:
+    def __new__(
+        cls,
+        embedding_dim: int,
+        code_bits: int = 256,
+        seed: int = 42,
+        *,
+        projection: NDArray[np.float32] | None = None,
+        isa: str | None = None,
+    ) -> RustBinaryEncoder: ...
+    @property
+    def embedding_dim(self) -> int: ...
+    @property
+    def code_bits(self) -> int: ...
+    @property
+    def n_words(self) -> int: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def projection_checksum(self) -> str: ...
+    @property
+    def isa(self) -> str: ...
+    def encode(self, x: NDArray[Any]) -> NDArray[np.uint64]: ...
+    def encode_batch(self, x: NDArray[Any]) -> NDArray[np.uint64]: ...
+
+@final
+class HammingSimilarity:
+    def __new__(cls, code_bits: int = 256, *, isa: str | None = None) -> HammingSimilarity: ...
+    @property
+    def code_bits(self) -> int: ...
+    @property
+    def n_words(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    def find_nearest(
+        self,
+        query: NDArray[np.uint64],
+        codes: NDArray[np.uint64],
+        threshold: float,
+        *,
+        live: NDArray[np.uint8] | None = None,
+        rows: NDArray[np.int32] | None = None,
+    ) -> tuple[int, float] | None: ...
+    def find_within(
+        self,
+        query: NDArray[np.uint64],
+        codes: NDArray[np.uint64],
+        threshold: float,
+        limit: int,
+        *,
+        live: NDArray[np.uint8] | None = None,
+        rows: NDArray[np.int32] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]: ...
+    def find_nearest_batch(
+        self,
+        queries: NDArray[np.uint64],
+        codes: NDArray[np.uint64],
+        threshold: float,
+        *,
+        live: NDArray[np.uint8] | None = None,
+        rows: NDArray[np.int32] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """`(indices, similarities)` of length m; a query without a hit has index -1 and similarity nan."""
+
+    def batch_similarity(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.float32]: ...
+    def distance(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> int: ...
+    def similarity(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float: ...
+
+def table_find(table: NDArray[np.int32], codes: NDArray[np.uint64], code: NDArray[np.uint64], key: int) -> int:
+    """The row whose code equals `code`, or -1.
+
+    `table` is an open-addressing hash table of rows, -1 where empty, any length above the number of rows in it.
+    `key` is a per-table random number, so that nobody can prepare codes that collide.
+    """
+
+def table_insert(table: NDArray[np.int32], codes: NDArray[np.uint64], rows: NDArray[np.int32], key: int) -> None:
+    """Enters `rows` in order; a row whose code is there already is not entered. Raises InvalidValueError when full."""
+
+def table_remove(table: NDArray[np.int32], codes: NDArray[np.uint64], row: int, key: int) -> bool:
+    """Takes `row` out, if it is there; its code must still stand in `codes`."""

@@ -1,0 +1,39 @@
+"""Text to embedding: the `Embedder` protocol; each embedder is a module of its own."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Embedder"]
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into embeddings.
+
+    A text's embedding depends on the text alone, never on its neighbours in a call.
+    """
+
+    @property
+    def dimension(self) -> int:
+        """Length of one embedding."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model, its weights (by digest) and all that shapes its vectors.
+
+        Two embedders with equal fingerprints give equal vectors; a cache filled by one refuses another.
+        """
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest text, in the model's tokens, that is embedded whole; `None` when there is no limit."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The embeddings of `texts`, shape `(len(texts), dimension)`, float32, finite.
+
+        Raises:
+            EmbedderError: the model could not be run.
+        """

@@ -1,0 +1,70 @@
+"""Every error this package raises, in one tree.
+
+    BinarySemanticCacheError
+    +-- DimensionError          (ValueError)    an array has the wrong shape or number of words
+    +-- InvalidValueError       (ValueError)    a value is outside what the argument admits (NaN, threshold 2.0, ...)
+    +-- InvalidTypeError        (TypeError)     an argument has the wrong type or dtype
+    +-- UnsupportedIsaError     (ValueError)    the asked instruction set is unknown or not on this machine
+    +-- UnsavableResponseError  (TypeError)     a response holds something that an archive cannot carry
+    +-- StoreError              (OSError)       a cache could not be read from or written to its file
+    |   +-- CorruptFileError    (ValueError)    the file is damaged, truncated, hostile or not an archive
+    |   +-- FormatVersionError  (ValueError)    the file was written in a format this version does not read
+    +-- FingerprintError        (ValueError)    codes or vectors made another way: dimension, bits, seed, projection, model
+    +-- EmbedderError           (RuntimeError)  an embedder could not turn text into vectors
+        +-- ModelNotFoundError  (FileNotFoundError)  the local model is not installed
+        +-- MissingExtraError   (ImportError)   an optional dependency is not installed
+
+Each class is also the builtin in brackets, so code that already catches `ValueError` or `OSError` keeps working.
+"""
+
+
+class BinarySemanticCacheError(Exception):
+    """The root: catch this to catch every error of the package."""
+
+
+class DimensionError(BinarySemanticCacheError, ValueError):
+    """An array has the wrong number of dimensions, columns or words."""
+
+
+class InvalidValueError(BinarySemanticCacheError, ValueError):
+    """A value lies outside what the argument admits."""
+
+
+class InvalidTypeError(BinarySemanticCacheError, TypeError):
+    """An argument has the wrong type or dtype."""
+
+
+class UnsupportedIsaError(BinarySemanticCacheError, ValueError):
+    """The asked instruction set is unknown or not available on this machine."""
+
+
+class UnsavableResponseError(BinarySemanticCacheError, TypeError):
+    """A response holds something that an archive cannot carry."""
+
+
+class StoreError(BinarySemanticCacheError, OSError):
+    """A cache could not be read from or written to its file."""
+
+
+class CorruptFileError(StoreError, ValueError):
+    """The file is damaged, truncated, hostile or not an archive at all."""
+
+
+class FormatVersionError(StoreError, ValueError):
+    """The file was written in a format that this version does not read."""
+
+
+class FingerprintError(BinarySemanticCacheError, ValueError):
+    """Codes or vectors were made another way than this cache makes them."""
+
+
+class EmbedderError(BinarySemanticCacheError, RuntimeError):
+    """An embedder could not turn text into vectors."""
+
+
+class ModelNotFoundError(EmbedderError, FileNotFoundError):
+    """The local model is not installed."""
+
+
+class MissingExtraError(EmbedderError, ImportError):
+    """An optional dependency is not installed."""

@@ -1,0 +1,30 @@
+//! The one place where errors become Python exceptions: classes of `binary_semantic_cache.errors`.
+
+use bsc_core::Error;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+/// The exception for a core error.
+pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
+    let class = match error {
+        Error::Dimension { .. } => "DimensionError",
+        Error::Isa { .. } => "UnsupportedIsaError",
+        Error::Size { .. }
+        | Error::NotFinite { .. }
+        | Error::Threshold(_)
+        | Error::UnusedBits { .. }
+        | Error::Row { .. }
+        | Error::TableFull { .. } => "InvalidValueError",
+    };
+    raise(py, class, error.to_string())
+}
+
+/// An exception of the package's tree by the name of its class.
+pub fn raise(py: Python<'_>, class: &str, message: String) -> PyErr {
+    let found = py.import("binary_semantic_cache.errors").and_then(|errors| errors.getattr(class));
+    match found.and_then(|class| Ok(class.cast_into::<PyType>()?)) {
+        Ok(class) => PyErr::from_type(class, message),
+        Err(error) => PyRuntimeError::new_err(format!("{message} (while looking for {class}: {error})")),
+    }
+}

@@ -1,0 +1,159 @@
+//! `HammingSimilarity`: exact search and distances.
+
+use bsc_core::{Filter, Hamming, Isa, Nearest};
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+
+use crate::arrays;
+use crate::error::to_python;
+
+/// Positions and what stands at them, as NumPy arrays.
+type Found<'py, T> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<T>>);
+
+#[pyclass(module = "binary_semantic_cache.binary_semantic_cache_rs", frozen)]
+pub struct HammingSimilarity {
+    hamming: Hamming,
+}
+
+#[pymethods]
+impl HammingSimilarity {
+    #[new]
+    #[pyo3(signature = (code_bits = 256, *, isa = None))]
+    fn new(py: Python<'_>, code_bits: usize, isa: Option<&str>) -> PyResult<Self> {
+        let isa = isa.map_or_else(Isa::from_environment, Isa::from_name);
+        let hamming = isa.and_then(|isa| Hamming::new(code_bits, isa)).map_err(|error| to_python(py, &error))?;
+        Ok(Self { hamming })
+    }
+
+    #[getter]
+    fn code_bits(&self) -> usize {
+        self.hamming.code_bits()
+    }
+
+    #[getter]
+    fn n_words(&self) -> usize {
+        self.hamming.n_words()
+    }
+
+    #[getter]
+    fn isa(&self) -> &'static str {
+        self.hamming.isa().name()
+    }
+
+    #[pyo3(signature = (query, codes, threshold, *, live = None, rows = None))]
+    fn find_nearest(
+        &self,
+        py: Python<'_>,
+        query: &Bound<'_, PyAny>,
+        codes: &Bound<'_, PyAny>,
+        threshold: f64,
+        live: Option<&Bound<'_, PyAny>>,
+        rows: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<(usize, f64)>> {
+        let query = arrays::code("query", query, self.hamming.n_words())?;
+        let codes = arrays::codes("codes", codes, self.hamming.n_words())?;
+        let chosen = Chosen::new(live, rows)?;
+        let (query, codes, filter) = (query.as_slice()?, codes.as_slice()?, chosen.filter()?);
+        let found = py.detach(|| self.hamming.nearest(query, codes, threshold, filter));
+        let found = found.map_err(|error| to_python(py, &error))?;
+        Ok(found.map(|found| (found.row, self.hamming.similarity(found.distance))))
+    }
+
+    #[pyo3(signature = (query, codes, threshold, limit, *, live = None, rows = None))]
+    #[expect(clippy::too_many_arguments, reason = "the signature that Python sees")]
+    fn find_within<'py>(
+        &self,
+        py: Python<'py>,
+        query: &Bound<'py, PyAny>,
+        codes: &Bound<'py, PyAny>,
+        threshold: f64,
+        limit: usize,
+        live: Option<&Bound<'py, PyAny>>,
+        rows: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Found<'py, u32>> {
+        let query = arrays::code("query", query, self.hamming.n_words())?;
+        let codes = arrays::codes("codes", codes, self.hamming.n_words())?;
+        let chosen = Chosen::new(live, rows)?;
+        let (query, codes, filter) = (query.as_slice()?, codes.as_slice()?, chosen.filter()?);
+        let found = py.detach(|| self.hamming.within(query, codes, threshold, limit, filter));
+        let found = found.map_err(|error| to_python(py, &error))?;
+        let rows = PyArray1::from_iter(py, found.iter().map(|found| position(*found)));
+        Ok((rows, PyArray1::from_iter(py, found.iter().map(|found| found.distance))))
+    }
+
+    #[pyo3(signature = (queries, codes, threshold, *, live = None, rows = None))]
+    fn find_nearest_batch<'py>(
+        &self,
+        py: Python<'py>,
+        queries: &Bound<'py, PyAny>,
+        codes: &Bound<'py, PyAny>,
+        threshold: f64,
+        live: Option<&Bound<'py, PyAny>>,
+        rows: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Found<'py, f64>> {
+        let queries = arrays::codes("queries", queries, self.hamming.n_words())?;
+        let codes = arrays::codes("codes", codes, self.hamming.n_words())?;
+        let chosen = Chosen::new(live, rows)?;
+        let (queries, codes, filter) = (queries.as_slice()?, codes.as_slice()?, chosen.filter()?);
+        let found = py.detach(|| self.hamming.nearest_batch(queries, codes, threshold, filter));
+        let found = found.map_err(|error| to_python(py, &error))?;
+        let rows = PyArray1::from_iter(py, found.iter().map(|found| found.map_or(-1, position)));
+        let similarity = |found: Nearest| self.hamming.similarity(found.distance);
+        Ok((rows, PyArray1::from_iter(py, found.iter().map(|found| found.map_or(f64::NAN, similarity)))))
+    }
+
+    fn batch_similarity<'py>(
+        &self,
+        py: Python<'py>,
+        a: &Bound<'py, PyAny>,
+        b: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let a = arrays::codes("a", a, self.hamming.n_words())?;
+        let b = arrays::codes("b", b, self.hamming.n_words())?;
+        let shape = [a.shape()[0], b.shape()[0]];
+        let (a, b) = (a.as_slice()?, b.as_slice()?);
+        let similarities = py.detach(|| self.hamming.all_similarities(a, b));
+        let similarities = similarities.map_err(|error| to_python(py, &error))?;
+        PyArray1::from_vec(py, similarities).reshape(shape)
+    }
+
+    fn distance(&self, py: Python<'_>, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<u32> {
+        let a = arrays::code("a", a, self.hamming.n_words())?;
+        let b = arrays::code("b", b, self.hamming.n_words())?;
+        let mut distance = [0];
+        let done = self.hamming.distances(a.as_slice()?, b.as_slice()?, &mut distance);
+        done.map(|()| distance[0]).map_err(|error| to_python(py, &error))
+    }
+
+    fn similarity(&self, py: Python<'_>, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<f64> {
+        Ok(self.hamming.similarity(self.distance(py, a, b)?))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("HammingSimilarity(code_bits={}, isa='{}')", self.hamming.code_bits(), self.hamming.isa().name())
+    }
+}
+
+/// The arrays behind a [`Filter`], kept borrowed while it is used.
+struct Chosen<'py> {
+    live: Option<PyReadonlyArrayDyn<'py, u8>>,
+    rows: Option<PyReadonlyArrayDyn<'py, i32>>,
+}
+
+impl<'py> Chosen<'py> {
+    fn new(live: Option<&Bound<'py, PyAny>>, rows: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
+        let live = live.map(|live| arrays::exact("live", live, 1)).transpose()?;
+        let rows = rows.map(|rows| arrays::exact("rows", rows, 1)).transpose()?;
+        Ok(Self { live, rows })
+    }
+
+    fn filter(&self) -> PyResult<Filter<'_>> {
+        let live = self.live.as_ref().map(PyReadonlyArrayDyn::as_slice).transpose()?;
+        let rows = self.rows.as_ref().map(PyReadonlyArrayDyn::as_slice).transpose()?;
+        Ok(Filter { live, rows })
+    }
+}
+
+fn position(found: Nearest) -> i64 {
+    i64::try_from(found.row).unwrap_or(i64::MAX)
+}

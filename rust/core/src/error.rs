@@ -1,0 +1,90 @@
+//! Everything that can be wrong with a caller's input. Wrong input never panics.
+
+use std::fmt;
+
+/// What is wrong, with the values that disagree.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Error {
+    /// A length, row width or shape differs from what is needed.
+    Dimension {
+        /// What was measured, for example the embedding dimension.
+        what: &'static str,
+        /// The needed size.
+        expected: usize,
+        /// The size that came.
+        got: usize,
+    },
+    /// A size is outside what can be built.
+    Size {
+        /// What was asked for, for example `code_bits`.
+        what: &'static str,
+        /// The least admitted value.
+        least: usize,
+        /// The greatest admitted value.
+        greatest: usize,
+        /// The value that came.
+        got: usize,
+    },
+    /// An embedding or a projection holds NaN or infinity.
+    NotFinite {
+        /// What holds it.
+        what: &'static str,
+        /// Row of the first such value.
+        row: usize,
+        /// Column of the first such value.
+        column: usize,
+    },
+    /// A threshold is NaN or outside 0 to 1.
+    Threshold(f64),
+    /// A query has bits set beyond `code_bits`.
+    UnusedBits {
+        /// The number of bits that count.
+        code_bits: usize,
+    },
+    /// A row number points outside the codes.
+    Row {
+        /// The row number.
+        row: i64,
+        /// The number of rows.
+        rows: usize,
+    },
+    /// A hash table has no free place, or a length that cannot be indexed.
+    TableFull {
+        /// The number of places.
+        places: usize,
+    },
+    /// An instruction set is unknown, or this machine does not have it.
+    Isa {
+        /// The name that was asked for.
+        asked: String,
+        /// The names that would work.
+        available: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dimension { what, expected, got } => write!(f, "expected {what} {expected}, got {got}"),
+            Self::Size { what, least, greatest, got } => {
+                write!(f, "expected {what} from {least} to {greatest}, got {got}")
+            }
+            Self::NotFinite { what, row, column } => {
+                write!(f, "expected finite numbers, got NaN or infinity in {what} at row {row}, column {column}")
+            }
+            Self::Threshold(got) => write!(f, "expected threshold from 0.0 to 1.0, got {got}"),
+            Self::UnusedBits { code_bits } => {
+                write!(f, "expected zeros beyond bit {code_bits} of the query, got ones")
+            }
+            Self::Row { row, rows } => write!(f, "expected rows from 0 to below {rows}, got {row}"),
+            Self::TableFull { places } => {
+                write!(f, "expected a table with a free place, got a full one of {places} places")
+            }
+            Self::Isa { asked, available } => {
+                write!(f, "expected an instruction set of this machine ({available}), got {asked:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}

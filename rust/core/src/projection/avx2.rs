@@ -1,0 +1,95 @@
+//! x86-64 with AVX2 and FMA: a panel row is eight registers, half of what there is.
+//!
+//! One embedding: one row at a time, eight accumulators. Several embeddings: sixteen columns at a time (two
+//! registers), six embeddings, twelve accumulators; the panel comes from the second-level cache four times.
+
+use std::arch::x86_64::{
+    __m256, _CMP_GE_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_andnot_ps, _mm256_cmp_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_movemask_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+};
+
+use super::{CHUNK, GROUP, Kernel, PANEL, PanelRow, Sums, TINY};
+
+pub(super) static KERNEL: Kernel = Kernel { one, group, signs };
+
+#[target_feature(enable = "avx2,fma")]
+fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
+    let mut sums = [_mm256_setzero_ps(); 8];
+    for (rows, x) in panel.chunks(CHUNK).zip(x.chunks(CHUNK)) {
+        let mut chunk = [_mm256_setzero_ps(); 8];
+        for (row, &x) in rows.iter().zip(x) {
+            let x = _mm256_set1_ps(x);
+            for (accumulators, line) in chunk.as_chunks_mut::<2>().0.iter_mut().zip(row) {
+                for (accumulator, value) in accumulators.iter_mut().zip(line.0.as_chunks::<8>().0) {
+                    *accumulator = _mm256_fmadd_ps(x, load(value), *accumulator);
+                }
+            }
+        }
+        for (sum, chunk) in sums.iter_mut().zip(chunk) {
+            *sum = _mm256_add_ps(*sum, chunk);
+        }
+    }
+    let mut stored = [0.0; PANEL];
+    for (stored, sum) in stored.as_chunks_mut::<8>().0.iter_mut().zip(sums) {
+        store(stored, sum);
+    }
+    stored
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn group(panel: &[PanelRow], group: [&[f32]; GROUP]) -> [Sums; GROUP] {
+    let mut sums = [[0.0; PANEL]; GROUP];
+    for (chunk, rows) in panel.chunks(CHUNK).enumerate() {
+        let x = group.map(|x| &x[chunk * CHUNK..][..rows.len()]);
+        for line in 0..PANEL / 16 {
+            let mut accumulators = [[_mm256_setzero_ps(); 2]; GROUP];
+            for (i, row) in rows.iter().enumerate() {
+                let (values, _) = row[line].0.as_chunks::<8>();
+                let values = [load(&values[0]), load(&values[1])];
+                for (accumulators, x) in accumulators.iter_mut().zip(x) {
+                    let x = _mm256_set1_ps(x[i]);
+                    accumulators[0] = _mm256_fmadd_ps(x, values[0], accumulators[0]);
+                    accumulators[1] = _mm256_fmadd_ps(x, values[1], accumulators[1]);
+                }
+            }
+            for (sums, accumulators) in sums.iter_mut().zip(accumulators) {
+                let (sums, _) = sums[line * 16..][..16].as_chunks_mut::<8>();
+                for (sums, accumulator) in sums.iter_mut().zip(accumulators) {
+                    let sum = _mm256_add_ps(load(sums), accumulator);
+                    store(sums, sum);
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn signs(sums: &Sums, norms: &Sums, scale: f32) -> (u64, u64) {
+    let (sums, _) = sums.as_chunks::<8>();
+    let (norms, _) = norms.as_chunks::<8>();
+    let mut bits = 0;
+    let mut doubtful = 0;
+    for (k, (sums, norms)) in sums.iter().zip(norms).enumerate() {
+        let sums = load(sums);
+        let bound = _mm256_fmadd_ps(_mm256_set1_ps(scale), load(norms), _mm256_set1_ps(TINY));
+        let size = _mm256_andnot_ps(_mm256_set1_ps(-0.0), sums);
+        let positive = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(sums, _mm256_setzero_ps()));
+        let certain = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(size, bound));
+        bits |= u64::from(positive.cast_unsigned()) << (8 * k);
+        doubtful |= u64::from(!certain.cast_unsigned() & 0xFF) << (8 * k);
+    }
+    (bits, doubtful)
+}
+
+#[target_feature(enable = "avx2")]
+fn load(values: &[f32; 8]) -> __m256 {
+    // SAFETY: reads the 32 bytes of the reference; the load needs no alignment.
+    unsafe { _mm256_loadu_ps(values.as_ptr()) }
+}
+
+#[target_feature(enable = "avx2")]
+fn store(values: &mut [f32; 8], register: __m256) {
+    // SAFETY: writes the 32 bytes of the reference; the store needs no alignment.
+    unsafe { _mm256_storeu_ps(values.as_mut_ptr(), register) };
+}

@@ -1,0 +1,39 @@
+//! Portable kernel: loops over whole panel rows, which the compiler turns into the baseline's vector instructions
+//! (SSE2 on x86-64, NEON on aarch64).
+
+use super::{CHUNK, GROUP, Kernel, PANEL, PanelRow, Sums, TINY};
+
+pub(super) static KERNEL: Kernel = Kernel { one, group, signs };
+
+fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
+    let mut sums = [0.0; PANEL];
+    for (rows, x) in panel.chunks(CHUNK).zip(x.chunks(CHUNK)) {
+        let mut chunk = [0.0; PANEL];
+        for (row, &x) in rows.iter().zip(x) {
+            for (sums, line) in chunk.as_chunks_mut::<16>().0.iter_mut().zip(row) {
+                for (sum, value) in sums.iter_mut().zip(line.0) {
+                    *sum += x * value;
+                }
+            }
+        }
+        for (sum, chunk) in sums.iter_mut().zip(chunk) {
+            *sum += chunk;
+        }
+    }
+    sums
+}
+
+fn group(panel: &[PanelRow], group: [&[f32]; GROUP]) -> [Sums; GROUP] {
+    group.map(|x| one(panel, x))
+}
+
+fn signs(sums: &Sums, norms: &Sums, scale: f32) -> (u64, u64) {
+    let mut bits = 0;
+    let mut doubtful = 0;
+    for (j, (&sum, &norm)) in sums.iter().zip(norms).enumerate() {
+        bits |= u64::from(sum >= 0.0) << j;
+        let is_certain = sum.abs() > scale * norm + TINY;
+        doubtful |= u64::from(!is_certain) << j;
+    }
+    (bits, doubtful)
+}

@@ -1,0 +1,197 @@
+//! Every kernel against the dull definition: one harness, all widths, lengths, offsets and ties.
+
+mod dull;
+
+use bsc_core::{Error, Filter, Hamming, Isa, Nearest};
+use dull::Random;
+use proptest::prelude::*;
+
+fn dull_nearest(query: &[u64], codes: &[u64], greatest: u32, admits: impl Fn(usize) -> bool) -> Option<Nearest> {
+    let rows = codes.chunks_exact(query.len()).enumerate().filter(|(row, _)| admits(*row));
+    let found = rows.map(|(row, code)| Nearest { distance: dull::distance(query, code), row });
+    found.filter(|found| found.distance <= greatest).min()
+}
+
+fn dull_within(query: &[u64], codes: &[u64], greatest: u32, limit: usize) -> Vec<Nearest> {
+    let rows = codes.chunks_exact(query.len()).enumerate();
+    let found = rows.map(|(row, code)| Nearest { distance: dull::distance(query, code), row });
+    let mut found: Vec<_> = found.filter(|found| found.distance <= greatest).collect();
+    found.sort();
+    found.truncate(limit);
+    found
+}
+
+/// Codes in which ties are common: each row is a copy of one of four rows with up to three bits flipped.
+fn codes_with_ties(random: &mut Random, rows: usize, n_words: usize) -> Vec<u64> {
+    let centres = random.words(4 * n_words);
+    let mut codes = Vec::with_capacity(rows * n_words);
+    for _ in 0..rows {
+        let mut code = centres[random.below(4) * n_words..][..n_words].to_vec();
+        for _ in 0..random.below(4) {
+            let bit = random.below(n_words * 64);
+            code[bit / 64] ^= 1 << (bit % 64);
+        }
+        codes.extend(code);
+    }
+    codes
+}
+
+#[test]
+fn every_kernel_finds_what_the_definition_finds_at_every_width_length_and_offset() {
+    for isa in dull::isas() {
+        let mut random = Random(1);
+        for n_words in [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 48, 63, 64] {
+            let hamming = Hamming::new(n_words * 64, isa).unwrap();
+            // Every length for the widths with a kernel of their own; elsewhere a stride that meets every remainder.
+            let stride = if [1, 4, 5].contains(&n_words) { 1 } else { 37 };
+            for rows in (0..=40).chain((41..=300).step_by(stride)).chain([300]) {
+                let offset = random.below(8);
+                let buffer = [random.words(offset), codes_with_ties(&mut random, rows, n_words)].concat();
+                let codes = &buffer[offset..];
+                let mut query = match rows {
+                    0 => random.words(n_words),
+                    _ => codes[random.below(rows) * n_words..][..n_words].to_vec(),
+                };
+                query[0] ^= random.word() & random.word() & random.word() & random.word();
+                check_one(&hamming, &query, codes, &mut random);
+            }
+        }
+    }
+}
+
+fn check_one(hamming: &Hamming, query: &[u64], codes: &[u64], random: &mut Random) {
+    let rows = codes.len() / query.len();
+    let label = format!("{} {} words {rows} rows", hamming.isa().name(), query.len());
+    let mut distances = vec![0; rows];
+    hamming.distances(query, codes, &mut distances).unwrap();
+    let expected: Vec<_> = codes.chunks_exact(query.len()).map(|code| dull::distance(query, code)).collect();
+    assert_eq!(distances, expected, "{label}");
+
+    let live: Vec<u8> = (0..rows.div_ceil(8)).map(|_| random.word().to_le_bytes()[0]).collect();
+    let is_live = |row: usize| live[row / 8] >> (row % 8) & 1 == 1;
+    let mut chosen: Vec<i32> = (0..i32::try_from(rows).unwrap()).filter(|_| random.below(2) == 0).collect();
+    chosen.reverse();
+    let mut chosen_rows = vec![false; rows];
+    chosen.iter().for_each(|&row| chosen_rows[usize::try_from(row).unwrap()] = true);
+    let is_chosen = |row: usize| chosen_rows[row];
+    for threshold in [0.0, 0.5, 0.9, 1.0] {
+        let greatest = hamming.greatest_distance(threshold).unwrap();
+        let all = Filter::default();
+        let nearest = dull_nearest(query, codes, greatest, |_| true);
+        assert_eq!(hamming.nearest(query, codes, threshold, all), Ok(nearest), "{label}");
+        let alive = Filter { live: Some(&live), rows: None };
+        let nearest = dull_nearest(query, codes, greatest, is_live);
+        assert_eq!(hamming.nearest(query, codes, threshold, alive), Ok(nearest), "{label}");
+        let scoped = Filter { live: None, rows: Some(&chosen) };
+        let nearest = dull_nearest(query, codes, greatest, is_chosen);
+        assert_eq!(hamming.nearest(query, codes, threshold, scoped), Ok(nearest), "{label}");
+        assert_eq!(hamming.nearest_batch(query, codes, threshold, scoped), Ok(vec![nearest]), "{label}");
+        let both = Filter { live: Some(&live), rows: Some(&chosen) };
+        let nearest = dull_nearest(query, codes, greatest, |row| is_live(row) && is_chosen(row));
+        assert_eq!(hamming.nearest(query, codes, threshold, both), Ok(nearest), "{label}");
+        for limit in [0, 1, 7, usize::MAX] {
+            let within = dull_within(query, codes, greatest, limit);
+            assert_eq!(hamming.within(query, codes, threshold, limit, all), Ok(within), "{label}");
+        }
+        let within = hamming.within(query, codes, threshold, 3, scoped).unwrap();
+        assert_eq!(within.first().copied(), dull_nearest(query, codes, greatest, is_chosen), "{label}");
+    }
+}
+
+/// 1e8 pairs in the ordinary run: every available kernel against the scalar one, which the harness above ties to the
+/// definition. `BSC_TEST_PAIRS` sets another number, for emulators.
+#[test]
+fn every_kernel_agrees_with_scalar_on_1e8_pairs() {
+    let pairs = std::env::var("BSC_TEST_PAIRS").map_or(100_000_000, |pairs| pairs.parse().unwrap());
+    let rows = 20_000;
+    let mut random = Random(2);
+    let codes = random.words(rows * 4);
+    let scalar = Hamming::new(256, Isa::Scalar).unwrap();
+    let others: Vec<_> = dull::isas().into_iter().skip(1).map(|isa| Hamming::new(256, isa).unwrap()).collect();
+    let (mut expected, mut got) = (vec![0; rows], vec![0; rows]);
+    let mut compared = 0;
+    while compared < pairs {
+        let query = random.words(4);
+        scalar.distances(&query, &codes, &mut expected).unwrap();
+        let nearest = scalar.nearest(&query, &codes, 0.6, Filter::default()).unwrap();
+        for other in &others {
+            other.distances(&query, &codes, &mut got).unwrap();
+            assert_eq!(got, expected, "{}", other.isa().name());
+            assert_eq!(other.nearest(&query, &codes, 0.6, Filter::default()), Ok(nearest));
+        }
+        compared += rows * others.len().max(1);
+    }
+    println!("compared {compared} pairs on {} kernels", others.len() + 1);
+}
+
+#[test]
+fn a_batch_gives_what_single_queries_give() {
+    for isa in dull::isas() {
+        let hamming = Hamming::new(256, isa).unwrap();
+        let mut random = Random(3);
+        let codes = codes_with_ties(&mut random, 1_500, 4);
+        let queries = [codes[..40].to_vec(), random.words(40)].concat();
+        let batch = hamming.nearest_batch(&queries, &codes, 0.7, Filter::default()).unwrap();
+        let single = queries.chunks_exact(4).map(|query| hamming.nearest(query, &codes, 0.7, Filter::default()));
+        assert_eq!(batch, single.collect::<Result<Vec<_>, _>>().unwrap());
+    }
+}
+
+#[test]
+fn all_similarities_are_those_of_the_pairs() {
+    let hamming = Hamming::new(256, Isa::best()).unwrap();
+    let mut random = Random(4);
+    let (a, b) = (random.words(3 * 4), random.words(700 * 4));
+    let similarities = hamming.all_similarities(&a, &b).unwrap();
+    assert_eq!(similarities.len(), 3 * 700);
+    for (i, similarity) in similarities.iter().enumerate() {
+        let distance = dull::distance(&a[i / 700 * 4..][..4], &b[i % 700 * 4..][..4]);
+        assert!((f64::from(*similarity) - (1.0 - f64::from(distance) / 256.0)).abs() < 1e-7);
+    }
+}
+
+#[test]
+fn wrong_input_is_an_error() {
+    let hamming = Hamming::new(100, Isa::Scalar).unwrap();
+    let all = Filter::default();
+    assert!(matches!(hamming.nearest(&[0], &[0; 4], 0.5, all), Err(Error::Dimension { .. })));
+    assert!(matches!(hamming.nearest(&[0; 2], &[0; 3], 0.5, all), Err(Error::Dimension { .. })));
+    assert!(matches!(hamming.nearest(&[0, 1 << 36], &[], 0.5, all), Err(Error::UnusedBits { code_bits: 100 })));
+    for threshold in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        assert!(matches!(hamming.nearest(&[0; 2], &[], threshold, all), Err(Error::Threshold(_))));
+    }
+    for row in [-1, 2, i32::MAX, i32::MIN] {
+        let filter = Filter { live: None, rows: Some(&[row]) };
+        assert!(matches!(hamming.nearest(&[0; 2], &[0; 4], 0.5, filter), Err(Error::Row { .. })));
+    }
+    let filter = Filter { live: Some(&[]), rows: None };
+    assert!(matches!(hamming.nearest(&[0; 2], &[0; 4], 0.5, filter), Err(Error::Dimension { .. })));
+    assert!(Hamming::new(0, Isa::Scalar).is_err());
+    assert!(Hamming::new(usize::MAX, Isa::Scalar).is_err());
+}
+
+proptest! {
+    #[test]
+    fn the_greatest_distance_is_the_last_that_reaches_the_threshold(bits in 1_usize..5_000, threshold in 0.0..=1.0_f64) {
+        let hamming = Hamming::new(bits, Isa::Scalar).unwrap();
+        let greatest = hamming.greatest_distance(threshold).unwrap();
+        prop_assert!(hamming.similarity(greatest) >= threshold);
+        prop_assert!(greatest as usize == bits || hamming.similarity(greatest + 1) < threshold);
+    }
+
+    #[test]
+    fn a_row_exactly_at_the_threshold_is_found(distance in 0_u32..=256) {
+        let hamming = Hamming::new(256, Isa::best()).unwrap();
+        let mut code = [0_u64; 4];
+        for bit in 0..distance as usize {
+            code[bit / 64] |= 1 << (bit % 64);
+        }
+        let threshold = hamming.similarity(distance);
+        let found = hamming.nearest(&[0; 4], &code, threshold, Filter::default()).unwrap();
+        prop_assert_eq!(found, Some(Nearest { distance, row: 0 }));
+        if distance > 0 {
+            let above = threshold.next_up();
+            prop_assert_eq!(hamming.nearest(&[0; 4], &code, above, Filter::default()).unwrap(), None);
+        }
+    }
+}
