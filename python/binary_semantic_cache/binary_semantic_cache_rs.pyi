@@ -90,15 +90,19 @@ class HammingSimilarity:
     def distance(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> int: ...
     def similarity(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float: ...
 
-def table_find(table: NDArray[np.int32], codes: NDArray[np.uint64], code: NDArray[np.uint64], key: int) -> int:
+def table_find(
+    table: NDArray[np.int32], codes: NDArray[np.uint64], code: NDArray[np.uint64], key: int
+) -> int:
     """The row whose code equals `code`, or -1.
 
-    `table` is an open-addressing hash table of rows, -1 where empty, any length above the number of rows in it.
+    `table` is an open-addressing hash table of rows, -1 where empty, longer than the number of rows in it.
     `key` is a per-table random number, so that nobody can prepare codes that collide.
     """
 
-def table_insert(table: NDArray[np.int32], codes: NDArray[np.uint64], rows: NDArray[np.int32], key: int) -> None:
-    """Enters `rows` in order; a row whose code is there already is not entered. Raises InvalidValueError when full."""
+def table_insert(
+    table: NDArray[np.int32], codes: NDArray[np.uint64], rows: NDArray[np.int32], key: int
+) -> None:
+    """Enters `rows` in order, but those whose code is there already; InvalidValueError when it is full."""
 
 def table_remove(table: NDArray[np.int32], codes: NDArray[np.uint64], row: int, key: int) -> bool:
     """Takes `row` out, if it is there; its code must still stand in `codes`."""

@@ -2,19 +2,20 @@
 
     BinarySemanticCacheError
     +-- DimensionError          (ValueError)    an array has the wrong shape or number of words
-    +-- InvalidValueError       (ValueError)    a value is outside what the argument admits (NaN, threshold 2.0, ...)
+    +-- InvalidValueError       (ValueError)    a value is outside what the argument admits (a NaN, say)
     +-- InvalidTypeError        (TypeError)     an argument has the wrong type or dtype
     +-- UnsupportedIsaError     (ValueError)    the asked instruction set is unknown or not on this machine
     +-- UnsavableResponseError  (TypeError)     a response holds something that an archive cannot carry
     +-- StoreError              (OSError)       a cache could not be read from or written to its file
+    |   +-- MissingFileError    (FileNotFoundError)  there is no file at the path
     |   +-- CorruptFileError    (ValueError)    the file is damaged, truncated, hostile or not an archive
     |   +-- FormatVersionError  (ValueError)    the file was written in a format this version does not read
-    +-- FingerprintError        (ValueError)    codes or vectors made another way: dimension, bits, seed, projection, model
+    +-- FingerprintError        (ValueError)    made another way: dimension, bits, seed, projection, model
     +-- EmbedderError           (RuntimeError)  an embedder could not turn text into vectors
         +-- ModelNotFoundError  (FileNotFoundError)  the local model is not installed
         +-- MissingExtraError   (ImportError)   an optional dependency is not installed
 
-Each class is also the builtin in brackets, so code that already catches `ValueError` or `OSError` keeps working.
+Each class is also the builtin in brackets, so code that catches `ValueError` or `OSError` keeps working.
 """
 
 
@@ -44,6 +45,10 @@ class UnsavableResponseError(BinarySemanticCacheError, TypeError):
 
 class StoreError(BinarySemanticCacheError, OSError):
     """A cache could not be read from or written to its file."""
+
+
+class MissingFileError(StoreError, FileNotFoundError):
+    """There is no file at the path."""
 
 
 class CorruptFileError(StoreError, ValueError):

@@ -55,7 +55,7 @@ pub fn float32<'py>(what: &str, array: &Bound<'py, PyUntypedArray>) -> PyResult<
     let numpy = py.import("numpy")?;
     let quiet = numpy.call_method("errstate", (), Some(&[("over", "ignore")].into_py_dict(py)?))?;
     quiet.call_method0("__enter__")?;
-    let converted = numpy.call_method1("ascontiguousarray", (array, numpy::dtype::<f32>(py)));
+    let converted = array.call_method1("astype", (numpy::dtype::<f32>(py), "C"));
     quiet.call_method1("__exit__", (py.None(), py.None(), py.None()))?;
     Ok(converted?.cast_into::<PyArrayDyn<f32>>().map_err(PyErr::from)?.readonly())
 }

@@ -12,6 +12,24 @@ use crate::error::{raise, to_python};
 /// (NEP 19); codes made by another stream would miss every saved entry without a word.
 const STREAM_CHECKSUM: &str = "ad1e6d818fed1ecc9ffd581c59c683376ece0517c52b216cef2e8876e3c57b53";
 
+/// Turns embeddings into binary codes: bit i is the sign of the exact product with column i of a Gaussian matrix.
+///
+/// The matrix is `numpy.random.default_rng(seed).standard_normal((embedding_dim, code_bits), dtype=float32)`. A bit
+/// is 1 where the product is >= 0, at position i % 64 of word i // 64; unused high bits are 0. Codes are the same on
+/// every machine, for every kernel, batch size and number of threads. Safe to share between threads.
+///
+/// Args:
+///     embedding_dim: length of an embedding.
+///     code_bits: bits in a code.
+///     seed: seed of the matrix.
+///     projection: a `(embedding_dim, code_bits)` float32 matrix to use instead of a seeded one; copied.
+///     isa: the instruction set to use; the one that `BSC_ISA` names, else the fastest, by default.
+///
+/// Raises:
+///     InvalidValueError: a size is 0 or absurd, or the projection holds NaN or infinity.
+///     DimensionError: the projection has another shape.
+///     UnsupportedIsaError: this machine lacks the instruction set.
+///     FingerprintError: this NumPy draws other numbers than the formula was frozen with.
 #[pyclass(module = "binary_semantic_cache.binary_semantic_cache_rs", frozen)]
 pub struct RustBinaryEncoder {
     projection: Projection,
@@ -46,36 +64,55 @@ impl RustBinaryEncoder {
         Ok(Self { projection: built, seed: projection.is_none().then_some(seed), checksum })
     }
 
+    /// Length of an embedding.
     #[getter]
     fn embedding_dim(&self) -> usize {
         self.projection.dim()
     }
 
+    /// Bits in a code.
     #[getter]
     fn code_bits(&self) -> usize {
         self.projection.code_bits()
     }
 
+    /// Words in a code: `ceil(code_bits / 64)`.
     #[getter]
     fn n_words(&self) -> usize {
         self.projection.n_words()
     }
 
+    /// Seed of the matrix; `None` for one that was passed in.
     #[getter]
     fn seed(&self) -> Option<u64> {
         self.seed
     }
 
+    /// SHA-256 of the matrix's bytes, in hexadecimal: equal checksums give equal codes.
     #[getter]
     fn projection_checksum(&self) -> &str {
         &self.checksum
     }
 
+    /// The instruction set in use.
     #[getter]
     fn isa(&self) -> &'static str {
         self.projection.isa().name()
     }
 
+    /// The code of one embedding, or the codes of several.
+    ///
+    /// Args:
+    ///     x: `(embedding_dim,)` or `(n, embedding_dim)`. C-contiguous float32 is borrowed; other float dtypes and
+    ///         layouts are converted to float32 first.
+    ///
+    /// Returns:
+    ///     `(n_words,)` or `(n, n_words)` uint64.
+    ///
+    /// Raises:
+    ///     InvalidTypeError: not an array, a masked one, or not of a float dtype.
+    ///     DimensionError: wrong shape.
+    ///     InvalidValueError: NaN or infinity; says where.
     fn encode<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<u64>>> {
         let x = arrays::embeddings(x, self.projection.dim())?;
         let values = x.values.as_slice()?;
@@ -88,6 +125,7 @@ impl RustBinaryEncoder {
         codes.reshape([x.rows, self.projection.n_words()]).map(|codes| codes.to_dyn().clone())
     }
 
+    /// As `encode`, for `(n, embedding_dim)` alone.
     fn encode_batch<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<u64>>> {
         if arrays::embeddings(x, self.projection.dim())?.is_single {
             let dim = self.projection.dim();

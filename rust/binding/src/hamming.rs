@@ -10,6 +10,21 @@ use crate::error::to_python;
 /// Positions and what stands at them, as NumPy arrays.
 type Found<'py, T> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<T>>);
 
+/// Exact search over binary codes: similarity is `1 - distance / code_bits`, a hit reaches the threshold in float64.
+///
+/// Codes are uint64, C-contiguous, in native byte order, and borrowed: they must not be written during a call, which
+/// runs without the interpreter lock. Bits beyond `code_bits` must be 0. Results are the same on every kernel.
+///
+/// Two arguments restrict every search: `live`, uint8, bit i % 8 of byte i // 8 tells whether row i may be found;
+/// `rows`, int32, the only rows to look at, in any order, at a cost in proportion to their number.
+///
+/// Args:
+///     code_bits: bits in a code.
+///     isa: the instruction set to use; the one that `BSC_ISA` names, else the fastest, by default.
+///
+/// Raises:
+///     InvalidValueError: an absurd width.
+///     UnsupportedIsaError: this machine lacks the instruction set.
 #[pyclass(module = "binary_semantic_cache.binary_semantic_cache_rs", frozen)]
 pub struct HammingSimilarity {
     hamming: Hamming,
@@ -25,21 +40,38 @@ impl HammingSimilarity {
         Ok(Self { hamming })
     }
 
+    /// Bits in a code.
     #[getter]
     fn code_bits(&self) -> usize {
         self.hamming.code_bits()
     }
 
+    /// Words in a code: `ceil(code_bits / 64)`.
     #[getter]
     fn n_words(&self) -> usize {
         self.hamming.n_words()
     }
 
+    /// The instruction set in use.
     #[getter]
     fn isa(&self) -> &'static str {
         self.hamming.isa().name()
     }
 
+    /// The stored code most similar to `query`, if it is similar enough. O(n).
+    ///
+    /// Args:
+    ///     query: one code, `(n_words,)`.
+    ///     codes: `(n, n_words)`.
+    ///     threshold: least similarity, 0.0 to 1.0.
+    ///
+    /// Returns:
+    ///     `(index, similarity)`, the lowest index among equals; `None` when nothing reaches `threshold`.
+    ///
+    /// Raises:
+    ///     InvalidTypeError: not an array, or another dtype.
+    ///     DimensionError: another number of dimensions or words, or too few `live` bits.
+    ///     InvalidValueError: not contiguous, a bad threshold, a row that is not there, or unused bits set.
     #[pyo3(signature = (query, codes, threshold, *, live = None, rows = None))]
     fn find_nearest(
         &self,
@@ -59,6 +91,10 @@ impl HammingSimilarity {
         Ok(found.map(|found| (found.row, self.hamming.similarity(found.distance))))
     }
 
+    /// The stored codes that reach `threshold`: nearest first, ties by index, at most `limit`. Raises as `find_nearest`.
+    ///
+    /// Returns:
+    ///     `(indices, distances)`: int64 and uint32, as many as were found.
     #[pyo3(signature = (query, codes, threshold, limit, *, live = None, rows = None))]
     #[expect(clippy::too_many_arguments, reason = "the signature that Python sees")]
     fn find_within<'py>(
@@ -81,6 +117,10 @@ impl HammingSimilarity {
         Ok((rows, PyArray1::from_iter(py, found.iter().map(|found| found.distance))))
     }
 
+    /// `find_nearest` of each of `(m, n_words)` queries; the codes are read once for all of them.
+    ///
+    /// Returns:
+    ///     `(indices, similarities)`: int64 and float64 of length m; -1 and nan for a query without a hit.
     #[pyo3(signature = (queries, codes, threshold, *, live = None, rows = None))]
     fn find_nearest_batch<'py>(
         &self,
@@ -102,6 +142,7 @@ impl HammingSimilarity {
         Ok((rows, PyArray1::from_iter(py, found.iter().map(|found| found.map_or(f64::NAN, similarity)))))
     }
 
+    /// The similarity of each row of `a` `(m, n_words)` to each row of `b` `(n, n_words)`: `(m, n)` float32.
     fn batch_similarity<'py>(
         &self,
         py: Python<'py>,
@@ -117,6 +158,7 @@ impl HammingSimilarity {
         PyArray1::from_vec(py, similarities).reshape(shape)
     }
 
+    /// Number of differing bits of two codes.
     fn distance(&self, py: Python<'_>, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<u32> {
         let a = arrays::code("a", a, self.hamming.n_words())?;
         let b = arrays::code("b", b, self.hamming.n_words())?;
@@ -125,6 +167,7 @@ impl HammingSimilarity {
         done.map(|()| distance[0]).map_err(|error| to_python(py, &error))
     }
 
+    /// `1 - distance / code_bits` of two codes.
     fn similarity(&self, py: Python<'_>, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<f64> {
         Ok(self.hamming.similarity(self.distance(py, a, b)?))
     }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use crate::arrays;
 use crate::error::{raise, to_python};
 
+/// The row whose code equals `code`, or -1.
 #[pyfunction]
 pub fn table_find(
     py: Python<'_>,
@@ -23,6 +24,7 @@ pub fn table_find(
     with_table(py, &codes, key, |table| Ok(table.find(places, code)?.unwrap_or(-1)))
 }
 
+/// Enters `rows` in order, but those whose code is there already.
 #[pyfunction]
 pub fn table_insert(
     py: Python<'_>,
@@ -43,6 +45,7 @@ pub fn table_insert(
     })
 }
 
+/// Takes `row` out, if it is there; its code must still stand in `codes`.
 #[pyfunction]
 pub fn table_remove(
     py: Python<'_>,

@@ -72,7 +72,9 @@ fn check_one(hamming: &Hamming, query: &[u64], codes: &[u64], random: &mut Rando
     let mut chosen: Vec<i32> = (0..i32::try_from(rows).unwrap()).filter(|_| random.below(2) == 0).collect();
     chosen.reverse();
     let mut chosen_rows = vec![false; rows];
-    chosen.iter().for_each(|&row| chosen_rows[usize::try_from(row).unwrap()] = true);
+    for &row in &chosen {
+        chosen_rows[usize::try_from(row).unwrap()] = true;
+    }
     let is_chosen = |row: usize| chosen_rows[row];
     for threshold in [0.0, 0.5, 0.9, 1.0] {
         let greatest = hamming.greatest_distance(threshold).unwrap();

@@ -1,0 +1,70 @@
+# `make demo` and `make test` set up everything they need; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+BUILT := $(VENV)/.built
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-python test-neon build lint format bench bench-smoke wheel model model-wheel clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(BUILT)  ## the main job on real questions: embed, fill, ask, save, reopen, report
+	$(BIN)/bsc demo
+
+test: test-rust test-python  ## the whole suite
+
+test-rust: | $(VENV)/.installed
+	cargo test --workspace --locked
+
+test-python: $(BUILT)
+	$(BIN)/python -m pytest
+
+test-neon:  ## the Rust suite for aarch64 under emulation (Debian packages: see scripts/test-neon)
+	scripts/test-neon
+
+build: $(BUILT)  ## the virtual environment with the extension, release profile
+
+lint: $(BUILT)  ## rustfmt, clippy, ruff, mypy, stubtest, import-linter
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest binary_semantic_cache.binary_semantic_cache_rs
+	$(BIN)/lint-imports
+
+format: $(BUILT)  ## rewrite the sources in the house style
+	cargo fmt
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and the published package (20 minutes; leave the machine alone)
+	$(BIN)/python -m benches
+
+bench-smoke: $(BUILT)  ## every benchmark, small, to see that it runs and that results are equal
+	$(BIN)/python -m benches --smoke
+
+wheel: $(VENV)/.installed  ## dist/: one abi3 wheel for CPython 3.11 and later
+	$(BIN)/maturin build --release --locked --out dist
+
+model: $(BUILT)  ## fetch, verify and convert the local embedding model
+	$(BIN)/bsc model install
+
+model-wheel: model  ## dist/: a wheel that carries the converted model
+	$(BIN)/python packaging/model-wheel/build.py
+
+clean:  ## remove what was built
+	rm -rf target $(VENV) dist build
+	find python -name '*.so' -delete
+
+$(VENV)/.installed: requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(BUILT): $(VENV)/.installed $(RUST)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras local --quiet
+	@touch $@

@@ -1,0 +1,1 @@
+"""The `bsc` command: one module a subcommand, `main` puts them together."""

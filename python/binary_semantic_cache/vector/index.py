@@ -1,0 +1,301 @@
+"""Codes with their times, counts, order of use and scopes; the search over them."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
+from binary_semantic_cache.vector.columns import Columns
+from binary_semantic_cache.vector.lru import LruList
+from binary_semantic_cache.vector.rows import RowSpace
+from binary_semantic_cache.vector.scopes import ScopeRows
+from binary_semantic_cache.vector.table import CodeTable
+
+__all__ = ["Index"]
+
+_SLACK = 1024
+_ROUNDS = 3
+_LAST_GENERATION = 2**32 - 1
+_LAST_COUNT = 2**31 - 1
+
+_Found = TypeVar("_Found")
+
+
+class Index:
+    """At most `max_entries` codes, each in a row, the least recently used leaving first.
+
+    Every method is called with `lock` held and returns with it held. The searches let it go while the kernel
+    runs, so searches run side by side, and so do a search and a put; what they return is checked, with the
+    lock held again, to be still there. What a search may read is never written: see `RowSpace`. An index
+    takes up to 1,024 rows more than `max_entries` so that puts can go on during a search; when they are used
+    up, the next put waits for the running searches to end, one scan at most, and new searches wait for it.
+
+    An entry's id is its row and how often that row was used before, `first_id + (generation << 32 | row)`,
+    so it is found in O(1) without a map and never given twice.
+
+    Args:
+        hamming: the kernel; its `code_bits` are those of the codes.
+        max_entries: at least 1. Nothing is allocated for it beforehand.
+        unique: a code is held once; `find` gives its row. Otherwise one code may stand in several rows.
+        scoped: rows belong to scopes, small non-negative numbers, and a search can be kept to one.
+    """
+
+    def __init__(self, hamming: HammingSimilarity, max_entries: int, *, unique: bool, scoped: bool) -> None:
+        self.lock = threading.RLock()
+        self.columns = Columns.empty(hamming.n_words)
+        self._hamming = hamming
+        self._max_entries = max_entries
+        self._drained = threading.Condition(self.lock)
+        self._waiting = 0
+        self._size = 0
+        self._first_id = 0
+        self._n_removals = 0
+        self._space = RowSpace()
+        self._lru = LruList()
+        self._table = CodeTable() if unique else None
+        self._scopes = ScopeRows() if scoped else None
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the entries take; room not yet used is not resident and not counted."""
+        row_bytes = self.columns.row_bytes + 8 + (0 if self._scopes is None else 8)
+        tables = 0 if self._table is None else self._table.nbytes
+        lists = 0 if self._scopes is None else self._scopes.nbytes
+        return self._space.n * row_bytes + self._space.nbytes + tables + lists
+
+    def id_of(self, row: int) -> int:
+        """The id of the entry in `row`."""
+        return self._first_id + (self.columns.generation[row] << 32 | row)
+
+    def ids_of(self, rows: NDArray[np.int32]) -> list[int]:
+        """The ids of the entries in `rows`."""
+        generation = np.asarray(self.columns.generation)[rows].astype(np.uint64)
+        offsets: list[int] = (generation << np.uint64(32) | rows.astype(np.uint64)).tolist()
+        return [self._first_id + offset for offset in offsets]
+
+    def row_of(self, entry_id: int) -> int:
+        """The row of an entry, -1 if there is no such entry (any more)."""
+        offset = entry_id - self._first_id
+        row, generation = offset & 0xFFFFFFFF, offset >> 32
+        if self._space.is_live(row) and self.columns.generation[row] == generation:
+            return row
+        return -1
+
+    def order(self) -> NDArray[np.int32]:
+        """All rows in use, from least to most recently used."""
+        return self._lru.order(self._size)
+
+    def prepare(self) -> Sequence[int]:
+        """Makes room for one `add`; may let the lock go to wait, so it comes before `find`.
+
+        Returns:
+            Rows removed, as a more recent row of the same loaded file holds the same code; almost always
+            none.
+        """
+        space = self._space
+        if space.readers and space.n >= self._max_entries + _SLACK + space.retired:
+            self._drain()
+        table = self._table
+        if table is None or table.has_room(min(self._size + 1, self._max_entries)):
+            return ()
+        newest_first = np.ascontiguousarray(space.live_rows()[::-1])
+        duplicates: list[int] = table.build(self.columns.codes, newest_first, self._max_entries).tolist()
+        for row in duplicates:
+            self.remove(row)
+        return duplicates
+
+    def find(self, code: NDArray[np.uint64]) -> int:
+        """The row that holds exactly `code`, -1 if none does; `unique` indexes, after `prepare`."""
+        assert self._table is not None
+        return self._table.find(self.columns.codes, code)
+
+    def add(self, code: NDArray[np.uint64], now: float, scope: int = 0) -> tuple[int, int]:
+        """Enters `code` as the most recently used; after `prepare`, and if `unique`, after `find` gave none.
+
+        Returns:
+            `(row, evicted)`: the new row, and the row of the entry that had to leave, -1 if none had to. The
+            two may be the same row.
+        """
+        space, columns, evicted = self._space, self.columns, -1
+        row = -1
+        if self._size >= self._max_entries:
+            evicted = self._lru.oldest
+            reusable = self._unlink(evicted)
+            if reusable and not space.readers:
+                row = evicted
+            else:
+                space.free(evicted, reusable=reusable)
+        if row < 0:
+            if space.must_append() and space.n == columns.capacity:
+                self._grow()
+                columns = self.columns
+            row = space.take()
+        columns.codes[row] = code
+        columns.created_at[row] = columns.last_accessed[row] = now
+        columns.access_count[row] = 0
+        self._lru.push(row)
+        if self._table is not None:
+            self._table.insert(columns.codes, row)
+        if self._scopes is not None:
+            self._scopes.add(scope, row)
+        self._size += 1
+        return row, evicted
+
+    def renew(self, row: int, now: float) -> None:
+        """Makes the entry of `row` as fresh as one just added."""
+        columns = self.columns
+        columns.created_at[row] = columns.last_accessed[row] = now
+        columns.access_count[row] = 0
+        self._lru.touch(row)
+
+    def touch(self, row: int, now: float) -> None:
+        """Notes a use of the entry in `row`: most recent, one access more."""
+        columns = self.columns
+        columns.last_accessed[row] = now
+        count = columns.access_count[row]
+        if count < _LAST_COUNT:
+            columns.access_count[row] = count + 1
+        self._lru.touch(row)
+
+    def remove(self, row: int) -> None:
+        """Removes the entry of `row`; its id is not used again."""
+        reusable = self._unlink(row)
+        self._space.free(row, reusable=reusable)
+
+    def drop_scope(self, scope: int) -> list[int]:
+        """Removes all entries of `scope`; returns the rows they were in."""
+        assert self._scopes is not None
+        dropped: list[int] = self._scopes.view(scope).tolist()
+        for row in dropped:
+            self.remove(row)
+        return dropped
+
+    def clear(self) -> None:
+        """Removes all entries and lets their memory go."""
+        self.adopt(Columns.empty(self._hamming.n_words))
+
+    def adopt(self, columns: Columns) -> None:
+        """Replaces the content by rows that go from least to most recently used, without scopes.
+
+        O(n), vectorised; the arrays are taken over as they are and belong to the index from now on.
+        """
+        used = np.asarray(self.columns.generation)
+        self._first_id += (int(used.max(initial=0)) + 1) << 32
+        self._n_removals += 1
+        self.columns = columns
+        self._size = n = columns.capacity
+        self._space.clear()
+        self._space.n = n
+        self._lru.fill(n)
+        if self._table is not None:
+            self._table.clear()
+        if self._scopes is not None:
+            self._scopes.clear()
+
+    def nearest(
+        self, query: NDArray[np.uint64], threshold: float, scope: int | None = None
+    ) -> tuple[int, float] | None:
+        """`(row, similarity)` of the most similar entry that reaches `threshold`; lowest row among equals."""
+        return self._search(_row_of_pair, scope, self._hamming.find_nearest, query, threshold)
+
+    def nearest_batch(
+        self, queries: NDArray[np.uint64], threshold: float, scope: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """`nearest` of each query: rows, -1 for a miss, and similarities, nan for a miss."""
+        return self._search(_hit_rows, scope, self._hamming.find_nearest_batch, queries, threshold)
+
+    def within(
+        self, query: NDArray[np.uint64], threshold: float, limit: int, scope: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """`(rows, distances)` of the `limit` most similar entries that reach `threshold`, nearest first."""
+        return self._search(_hit_rows, scope, self._hamming.find_within, query, threshold, limit)
+
+    def _search(
+        self,
+        rows_of: Callable[[_Found], Iterable[int]],
+        scope: int | None,
+        kernel: Callable[..., _Found],
+        query: NDArray[np.uint64],
+        *args: float,
+    ) -> _Found:
+        """What `kernel` finds, run without the lock; again if a row it found was removed meanwhile."""
+        space = self._space
+        for _ in range(_ROUNDS):
+            while self._waiting:
+                self._drained.wait()
+            first_id, n_removals = self._first_id, self._n_removals
+            codes, live, rows = self._view(scope)
+            space.readers += 1
+            self.lock.release()
+            try:
+                found = kernel(query, codes, *args, live=live, rows=rows)
+            finally:
+                self.lock.acquire()
+                space.readers -= 1
+                if self._waiting and not space.readers:
+                    self._drained.notify_all()
+            # A row this search could read is not handed out before it ends: if live, it is the same entry.
+            if n_removals == self._n_removals or (
+                first_id == self._first_id and all(map(space.is_live, rows_of(found)))
+            ):
+                return found
+        codes, live, rows = self._view(scope)
+        return kernel(query, codes, *args, live=live, rows=rows)
+
+    def _view(
+        self, scope: int | None
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint8] | None, NDArray[np.int32] | None]:
+        """What a search that starts now may read: codes, the bitmap of live rows, the rows of the scope."""
+        codes = self.columns.codes[: self._space.n]
+        if scope is None:
+            return codes, self._space.view_live(), None
+        assert self._scopes is not None
+        return codes, None, self._scopes.view(scope)
+
+    def _drain(self) -> None:
+        """Waits until a row can be taken, and keeps new searches from starting meanwhile."""
+        space = self._space
+        self._waiting += 1
+        try:
+            while space.readers and space.n >= self._max_entries + _SLACK + space.retired:
+                self._drained.wait()
+        finally:
+            self._waiting -= 1
+            self._drained.notify_all()
+
+    def _unlink(self, row: int) -> bool:
+        """Takes the entry of `row` out of all but the row space; says if the row may be used again."""
+        if self._table is not None:
+            self._table.remove(self.columns.codes, row)
+        if self._scopes is not None:
+            self._scopes.remove(row, searching=self._space.readers > 0)
+        self._lru.remove(row)
+        self._size -= 1
+        self._n_removals += 1
+        generation = self.columns.generation[row] + 1
+        self.columns.generation[row] = generation
+        return generation < _LAST_GENERATION
+
+    def _grow(self) -> None:
+        columns = self.columns
+        limit = self._max_entries + _SLACK + self._space.retired
+        capacity = min(max(64, columns.capacity + columns.capacity // 2), limit)
+        columns.grow(capacity)
+        self._lru.reserve(capacity)
+        if self._scopes is not None:
+            self._scopes.reserve(capacity)
+
+
+def _row_of_pair(found: tuple[int, float] | None) -> Iterable[int]:
+    return () if found is None else (found[0],)
+
+
+def _hit_rows(found: tuple[NDArray[np.int64], NDArray[Any]]) -> Iterable[int]:
+    rows: list[int] = found[0].tolist()
+    return (row for row in rows if row >= 0)

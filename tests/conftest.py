@@ -1,0 +1,19 @@
+"""Fixtures that more than one file uses."""
+
+import pytest
+from hypothesis import settings
+
+from binary_semantic_cache.binary_semantic_cache_rs import available_isas
+
+settings.register_profile("ordinary", deadline=None, max_examples=100)
+settings.load_profile("ordinary")
+
+pytest_plugins = ["model_fixture"]
+
+
+@pytest.fixture(params=["scalar", "popcnt", "avx2", "avx512", "neon"])
+def isa(request):
+    """Each instruction set by name; those this machine lacks are reported as skipped."""
+    if request.param not in available_isas():
+        pytest.skip(f"{request.param} is not available on this machine")
+    return request.param

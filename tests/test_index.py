@@ -1,0 +1,459 @@
+"""The index: rows and their reuse, ids, scopes, and what a running search may see."""
+
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from binary_semantic_cache import HammingSimilarity
+from binary_semantic_cache.vector.columns import Columns
+from binary_semantic_cache.vector.index import Index
+from binary_semantic_cache.vector.memory import room
+
+SLACK = 1024
+
+
+def code_of(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 2**64, 4, np.uint64)
+
+
+class PausingHamming:
+    """The kernel, with a stop before each scan: `entered` counts scans that wait for `go`."""
+
+    n_words = 4
+
+    def __init__(self):
+        self.hamming = HammingSimilarity(256)
+        self.entered = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+        self.pausing = False
+
+    def find_nearest(self, *args, **kwargs):
+        if self.pausing:
+            self.entered.release()
+            assert self.go.acquire(timeout=30)
+        return self.hamming.find_nearest(*args, **kwargs)
+
+
+def make(max_entries=10, *, hamming=None, unique=True, scoped=False) -> Index:
+    return Index(hamming or HammingSimilarity(256), max_entries, unique=unique, scoped=scoped)
+
+
+def put(index: Index, code: np.ndarray, scope: int = 0) -> int:
+    with index.lock:
+        index.prepare()
+        return index.add(code, 1.0, scope)[0]
+
+
+def nearest(index: Index, code: np.ndarray, scope: int | None = None, threshold: float = 1.0):
+    with index.lock:
+        return index.nearest(code, threshold, scope)
+
+
+def row_found(index: Index, code: np.ndarray, scope: int | None = None) -> int | None:
+    found = nearest(index, code, scope)
+    return None if found is None else found[0]
+
+
+class Search(threading.Thread):
+    """One `nearest` in a thread of its own."""
+
+    def __init__(self, index, code):
+        super().__init__(daemon=True)
+        self.index, self.code, self.found = index, code, "nothing yet"
+        self.start()
+
+    def run(self):
+        self.found = row_found(self.index, self.code)
+
+    def result(self):
+        self.join(30)
+        assert not self.is_alive()
+        return self.found
+
+
+@pytest.fixture
+def paused():
+    """A full index of three entries, its kernel, and a search for entry 1 under way."""
+    hamming = PausingHamming()
+    index = make(3, hamming=hamming)
+    for number in range(3):
+        put(index, code_of(number))
+    hamming.pausing = True
+    search = Search(index, code_of(1))
+    assert hamming.entered.acquire(timeout=30)
+    hamming.pausing = False
+    yield index, hamming, search
+    hamming.go.release(10)
+    search.join(30)
+
+
+def test_first_rows_and_ids_count_from_zero():
+    index = make()
+    assert [put(index, code_of(number)) for number in range(3)] == [0, 1, 2]
+    assert [index.id_of(row) for row in range(3)] == [0, 1, 2]
+
+
+def test_a_full_index_reuses_the_row_of_the_least_recently_used_entry():
+    index = make(3)
+    for number in range(3):
+        put(index, code_of(number))
+    index.touch(0, 2.0)
+    with index.lock:
+        index.prepare()
+        assert index.add(code_of(3), 1.0) == (1, 1)
+    assert row_found(index, code_of(1)) is None
+    assert row_found(index, code_of(3)) == 1
+    assert index.order().tolist() == [2, 0, 1]
+
+
+def test_steady_puts_at_capacity_use_no_row_beyond_it():
+    index = make(5)
+    for number in range(50):
+        put(index, code_of(number))
+    assert len(index) == 5
+    assert index._space.n == 5
+    assert index._space.view_live() is None
+
+
+def test_ids_are_not_used_again_over_removal_clear_and_adoption():
+    index, seen = make(3), set()
+    for number in range(60):
+        entry_id = index.id_of(put(index, code_of(number)))
+        assert entry_id not in seen
+        seen.add(entry_id)
+        if number % 4 == 3:
+            index.remove(index.row_of(entry_id))
+            assert index.row_of(entry_id) == -1
+        if number % 20 == 19:
+            index.clear()
+        if number % 20 == 9:
+            times = np.zeros(2)
+            codes = np.stack([code_of(-number % 1000), code_of(1000)])
+            index.adopt(Columns(codes, times, times.copy(), np.zeros(2, np.int32)))
+            seen.update(index.id_of(row) for row in range(2))
+    assert len(seen) == 66
+
+
+def test_an_id_never_given_out_names_no_row():
+    index = make()
+    row = put(index, code_of(0))
+    index.remove(row)
+    for entry_id in (-1, 1, 2**32, 2**32 + 1, 2**200, -(2**200)):
+        assert index.row_of(entry_id) == -1
+
+
+def test_ids_of_gives_the_ids_of_many_rows():
+    index = make(3)
+    for number in range(7):
+        put(index, code_of(number))
+    assert index.ids_of(index.order()) == [index.id_of(row) for row in index.order().tolist()]
+
+
+def test_a_row_whose_generations_are_used_up_is_never_handed_out_again():
+    index = make(2)
+    put(index, code_of(0))
+    put(index, code_of(1))
+    index.columns.generation[0] = 2**32 - 2
+    rows = [put(index, code_of(number)) for number in range(2, 12)]
+    assert 0 not in rows
+    assert len(index) == 2
+    assert row_found(index, code_of(0)) is None
+    assert index.id_of(rows[-1]) > index._first_id
+
+
+def test_a_removed_row_is_not_found_and_is_used_next():
+    index = make()
+    for number in range(5):
+        put(index, code_of(number))
+    index.remove(1)
+    index.remove(3)
+    assert row_found(index, code_of(1)) is None
+    assert row_found(index, code_of(4)) == 4
+    assert {put(index, code_of(10)), put(index, code_of(11))} == {1, 3}
+    assert index._space.view_live() is None
+    assert put(index, code_of(12)) == 5
+
+
+def test_an_index_emptied_by_removals_starts_at_row_zero():
+    index = make()
+    for number in range(3):
+        put(index, code_of(number))
+    for row in (1, 0, 2):
+        index.remove(row)
+    assert put(index, code_of(3)) == 0
+
+
+def test_live_rows_are_found_past_the_end_of_an_older_bitmap():
+    index = make(1000)
+    for number in range(3):
+        put(index, code_of(number))
+    index.remove(0)
+    with index.lock:
+        index._space.readers += 1
+    rows = [put(index, code_of(number)) for number in range(100, 400)]
+    with index.lock:
+        index._space.readers -= 1
+    assert rows == list(range(3, 303))
+    assert all(row_found(index, code_of(97 + row)) == row for row in rows)
+    assert row_found(index, code_of(0)) is None
+
+
+def test_absurd_capacity_takes_no_memory_beforehand():
+    index = make(2**31 - 2**20)
+    put(index, code_of(0))
+    assert index.columns.capacity == 64
+    assert index.nbytes < 1000
+
+
+def test_columns_grow_by_half_and_never_past_capacity_and_slack():
+    index, capacities = make(2000), []
+    for number in range(2000):
+        put(index, np.full(4, number, np.uint64))
+        if index.columns.capacity not in capacities:
+            capacities.append(index.columns.capacity)
+    assert len(capacities) == 10
+    assert capacities[-1] <= 2000 + SLACK
+    assert all(after <= 1.5 * before for before, after in pairwise(capacities))
+
+
+def test_an_entry_takes_at_most_72_bytes():
+    n = 20_000
+    index = make(n)
+    codes = np.random.default_rng(0).integers(0, 2**64, (n, 4), np.uint64)
+    for code in codes:
+        put(index, code)
+    assert index.nbytes <= 72 * n
+
+
+def test_finding_a_code_does_not_scan():
+    hamming = PausingHamming()
+    index = make(hamming=hamming)
+    hamming.find_nearest = None
+    put(index, code_of(0))
+    put(index, code_of(1))
+    assert index.find(code_of(1)) == 1
+    assert index.find(code_of(2)) == -1
+
+
+def test_after_adoption_the_later_of_two_rows_with_one_code_stays():
+    index = make()
+    codes = np.stack([code_of(0), code_of(1), code_of(0)])
+    index.adopt(Columns(codes, np.zeros(3), np.zeros(3), np.zeros(3, np.int32)))
+    with index.lock:
+        assert index.prepare() == [0]
+        assert index.prepare() == ()
+        assert index.find(code_of(0)) == 2
+    assert len(index) == 2
+
+
+def test_within_gives_rows_nearest_first():
+    index = make()
+    codes = [np.array([2**bits - 1, 0, 0, 0], np.uint64) for bits in (5, 1, 3, 60)]
+    for code in codes:
+        put(index, code)
+    with index.lock:
+        rows, distances = index.within(np.zeros(4, np.uint64), 0.9, 10)
+    assert rows.tolist() == [1, 2, 0]
+    assert distances.tolist() == [1, 3, 5]
+
+
+def test_large_room_is_zeroed_writable_and_private():
+    array = room(2**19, np.int32)
+    array[-1] = 7
+    assert array.sum() == 7
+    assert array.flags.c_contiguous
+
+
+# Scopes
+
+
+def test_one_code_may_stand_in_two_scopes():
+    index = make(unique=False, scoped=True)
+    rows = [put(index, code_of(0), scope) for scope in (1, 2)]
+    assert [row_found(index, code_of(0), scope) for scope in (1, 2)] == rows
+    assert row_found(index, code_of(0), 3) is None
+    assert row_found(index, code_of(0)) == 0
+
+
+def test_scopes_follow_their_rows_through_removal_eviction_and_reuse():
+    index = make(40, unique=False, scoped=True)
+    rng, model = np.random.default_rng(0), {}
+    for number in range(400):
+        scope = int(rng.integers(0, 5))
+        with index.lock:
+            index.prepare()
+            row, evicted = index.add(code_of(number), 1.0, scope)
+        if evicted >= 0:
+            del model[evicted]
+        model[row] = scope
+        if number % 3 == 0:
+            row = int(rng.choice(list(model)))
+            index.remove(row)
+            del model[row]
+        for wanted in range(5):
+            rows = [row for row, scope in model.items() if scope == wanted]
+            assert sorted(index._scopes.view(wanted).tolist()) == sorted(rows)
+
+
+def test_a_search_in_a_scope_reads_the_rows_of_that_scope_alone():
+    hamming, looked_at = PausingHamming(), []
+    hamming.find_nearest = lambda query, codes, threshold, *, live, rows: looked_at.append(len(rows))
+    index = make(1000, hamming=hamming, unique=False, scoped=True)
+    for number in range(500):
+        put(index, code_of(number), scope=number == 7)
+    nearest(index, code_of(7), 1)
+    assert looked_at == [1]
+
+
+def test_dropping_a_scope_removes_its_entries_and_no_others():
+    index = make(unique=False, scoped=True)
+    for number in range(6):
+        put(index, code_of(number), scope=number % 2)
+    with index.lock:
+        assert sorted(index.drop_scope(1)) == [1, 3, 5]
+        assert index.drop_scope(1) == []
+    assert len(index) == 3
+    assert [row_found(index, code_of(number)) for number in range(6)] == [0, None, 2, None, 4, None]
+
+
+# What a running search may see
+
+
+def test_two_searches_run_at_once(paused):
+    index, hamming, search = paused
+    hamming.pausing = True
+    other = Search(index, code_of(2))
+    assert hamming.entered.acquire(timeout=30)
+    hamming.go.release(2)
+    assert (search.result(), other.result()) == (1, 2)
+
+
+def test_a_put_during_a_search_writes_no_row_the_search_reads(paused):
+    index, hamming, search = paused
+    array, before = index.columns.codes, index.columns.codes[:3].copy()
+    rows = [put(index, code_of(number)) for number in range(10, 40)]
+    assert rows == list(range(3, 33))
+    assert np.array_equal(array[:3], before)
+    hamming.go.release()
+    assert search.result() is None
+
+
+def test_a_put_that_returned_during_a_search_is_seen_by_the_next(paused):
+    index, _, _ = paused
+    row = put(index, code_of(50))
+    assert row_found(index, code_of(50)) == row
+
+
+def test_a_row_removed_during_a_search_is_searched_for_again(paused):
+    index, hamming, search = paused
+    index.remove(1)
+    row = put(index, code_of(1))
+    hamming.go.release()
+    assert search.result() == row == 3
+
+
+def test_a_search_over_a_cleared_index_finds_nothing_of_what_was_there(paused):
+    index, hamming, search = paused
+    with index.lock:
+        index.clear()
+    for number in range(20, 23):
+        put(index, code_of(number))
+    hamming.go.release()
+    assert search.result() is None
+
+
+def test_rows_freed_during_a_search_are_used_again_after_it(paused):
+    index, hamming, search = paused
+    index.remove(0)
+    assert put(index, code_of(5)) == 3
+    hamming.go.release()
+    assert search.result() == 1
+    assert put(index, code_of(6)) == 1
+    index.remove(2)
+    assert put(index, code_of(7)) == 2
+    assert index._space.n == 4
+
+
+def test_the_bitmap_a_search_holds_is_not_changed(paused):
+    index, _, _ = paused
+    index.remove(0)
+    with index.lock:
+        index._space.readers += 1
+        seen = index._space.view_live()
+        before = seen.copy()
+        index.remove(2)
+        index._space.readers -= 1
+    assert np.array_equal(seen, before)
+    assert not index._space.is_live(2)
+
+
+def test_the_row_list_a_search_holds_is_not_changed():
+    index = make(unique=False, scoped=True)
+    for number in range(4):
+        put(index, code_of(number), scope=1)
+    with index.lock:
+        index._space.readers += 1
+        seen = index._scopes.view(1)
+        index.remove(0)
+        put(index, code_of(9), scope=1)
+        index._space.readers -= 1
+    assert seen.tolist() == [0, 1, 2, 3]
+    assert sorted(index._scopes.view(1).tolist()) == [1, 2, 3, 4]
+
+
+def test_a_put_waits_when_the_slack_is_used_up_and_new_searches_wait_for_it(paused):
+    index, hamming, search = paused
+    for number in range(SLACK):
+        put(index, code_of(100 + number))
+    assert index._space.n == 3 + SLACK
+    writer = threading.Thread(target=put, args=(index, code_of(1)), daemon=True)
+    writer.start()
+    while not index._waiting:
+        writer.join(0.001)
+    late = Search(index, code_of(1))
+    hamming.go.release()
+    search.result()
+    writer.join(30)
+    assert not writer.is_alive()
+    assert late.result() == row_found(index, code_of(1))
+    assert index._space.n == 3 + SLACK
+
+
+def test_a_search_that_keeps_losing_its_row_ends_with_the_lock_held():
+    hamming = HammingSimilarity(256)
+    index, scans = make(50), []
+
+    class Meddling:
+        n_words = 4
+
+        def find_nearest(self, *args, **kwargs):
+            found = hamming.find_nearest(*args, **kwargs)
+            if index._space.readers:
+                scans.append(found)
+                with index.lock:
+                    index.remove(found[0])
+                    index.add(code_of(0), 1.0)
+            return found
+
+    index = Index(Meddling(), 50, unique=True, scoped=False)
+    put(index, code_of(0))
+    row = row_found(index, code_of(0))
+    assert len(scans) == 3
+    assert index._space.is_live(row)
+
+
+def test_a_search_that_fails_leaves_no_reader_behind():
+    class Failing:
+        n_words = 4
+
+        def find_nearest(self, *args, **kwargs):
+            raise MemoryError
+
+    index = Index(Failing(), 10, unique=True, scoped=False)
+    put(index, code_of(0))
+    with pytest.raises(MemoryError):
+        nearest(index, code_of(0))
+    assert index._space.readers == 0
+    assert put(index, code_of(1)) == 1
