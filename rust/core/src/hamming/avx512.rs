@@ -2,18 +2,24 @@
 //!
 //! 256-bit codes, two to a register, go sixteen at a time: four registers hold eight codes, whose partial sums a
 //! transpose in three steps adds up, and one comparison tells whether any of the eight is near enough. Reading is
-//! what limits it, even from the second-level cache. Other widths go a code at a time.
+//! what limits it beyond the second-level cache. Under a small bound only the first half of each code is counted at
+//! first: random halves lie far above the bound, so nearly every block ends there, with half of the instructions.
+//! Other widths go a code at a time.
 
 use std::arch::x86_64::{
     __m512i, _mm256_loadu_si256, _mm512_add_epi64, _mm512_broadcast_i64x4, _mm512_cmplt_epu64_mask,
-    _mm512_loadu_si512, _mm512_maskz_loadu_epi64, _mm512_popcnt_epi64, _mm512_reduce_add_epi64, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_storeu_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
-    _mm512_xor_si512,
+    _mm512_loadu_si512, _mm512_maskz_loadu_epi64, _mm512_min_epu64, _mm512_popcnt_epi64, _mm512_reduce_add_epi64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_storeu_si512, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
 use super::{Found, Kernel};
 
 pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in, distances };
+
+/// Greatest bound under which first halves are tried first. Of 128 random bits 64 differ, 5.7 more or less: one half
+/// in 700 lies below 46, and one block in 44 is counted whole.
+const HALVES_BELOW: u32 = 46;
 
 /// The lane in which [`eight_distances`] leaves each row (and the other way about: it is its own inverse).
 const LANE_OF_ROW: [usize; 8] = [0, 2, 1, 3, 4, 6, 5, 7];
@@ -24,9 +30,18 @@ fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
     if let Ok(query) = <&[u64; 4]>::try_from(query) {
         let (blocks, _) = codes.get(start * 4..)?.as_chunks::<64>();
         let query = twice(query);
+        let query_halves = _mm512_shuffle_i64x2::<0b10_00_10_00>(query, query);
         let bounds = _mm512_set1_epi64(bound.into());
         for block in blocks {
             let (halves, _) = block.as_chunks::<32>();
+            if bound <= HALVES_BELOW {
+                let low = eight_half_distances(query_halves, &halves[0]);
+                let high = eight_half_distances(query_halves, &halves[1]);
+                if _mm512_cmplt_epu64_mask(_mm512_min_epu64(low, high), bounds) == 0 {
+                    row += 16;
+                    continue;
+                }
+            }
             let low = eight_distances(query, &halves[0]);
             let high = eight_distances(query, &halves[1]);
             if _mm512_cmplt_epu64_mask(low, bounds) | _mm512_cmplt_epu64_mask(high, bounds) != 0 {
@@ -83,6 +98,18 @@ fn eight_distances(query: __m512i, codes: &[u64; 32]) -> __m512i {
     let ab = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
     let cd = _mm512_add_epi64(_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
     _mm512_add_epi64(_mm512_shuffle_i64x2::<0b10_00_10_00>(ab, cd), _mm512_shuffle_i64x2::<0b11_01_11_01>(ab, cd))
+}
+
+/// The distances of the first 128 bits of eight 256-bit codes, in any order.
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+fn eight_half_distances(query_halves: __m512i, codes: &[u64; 32]) -> __m512i {
+    let (pairs, _) = codes.as_chunks::<8>();
+    let counts = |pair: usize| {
+        let halves = _mm512_shuffle_i64x2::<0b10_00_10_00>(load(&pairs[pair]), load(&pairs[pair + 1]));
+        _mm512_popcnt_epi64(_mm512_xor_si512(query_halves, halves))
+    };
+    let (a, b) = (counts(0), counts(2));
+    _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
 }
 
 /// One distance, at any width: eight words at a time, the last ones under a mask.
