@@ -1,16 +1,16 @@
 //! x86-64 with AVX-512 VPOPCNTDQ: one instruction counts eight words.
 //!
-//! 256-bit codes, two to a register, go sixteen at a time: four registers hold eight codes, whose partial sums a
-//! transpose in three steps adds up, and one comparison tells whether any of the eight is near enough. Reading is
-//! what limits it beyond the second-level cache. Under a small bound only the first half of each code is counted at
-//! first: random halves lie far above the bound, so nearly every block ends there, with half of the instructions.
-//! Other widths go a code at a time.
+//! 256-bit codes, two to a register, go sixteen at a time: the counts of two registers share the halves of the lanes
+//! of one, a transpose adds the four words of each code, and one comparison tells whether any code is near enough.
+//! Reading is what limits it beyond the second-level cache. Under a small bound only the first half of each code is
+//! counted at first: random halves lie far above the bound, so nearly every block ends there, with half of the
+//! instructions. Other widths go a code at a time.
 
 use std::arch::x86_64::{
-    __m512i, _mm256_loadu_si256, _mm512_add_epi64, _mm512_broadcast_i64x4, _mm512_cmplt_epu64_mask,
-    _mm512_loadu_si512, _mm512_maskz_loadu_epi64, _mm512_min_epu64, _mm512_popcnt_epi64, _mm512_reduce_add_epi64,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_storeu_si512, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64, _mm512_xor_si512,
+    __m512i, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_broadcast_i64x4,
+    _mm512_cmplt_epu32_mask, _mm512_loadu_si512, _mm512_mask_shuffle_epi32, _mm512_maskz_loadu_epi64,
+    _mm512_popcnt_epi64, _mm512_reduce_add_epi64, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i64x2,
+    _mm512_storeu_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
 use super::{Found, Kernel};
@@ -21,8 +21,8 @@ pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in, distances
 /// in 700 lies below 46, and one block in 44 is counted whole.
 const HALVES_BELOW: u32 = 46;
 
-/// The lane in which [`eight_distances`] leaves each row (and the other way about: it is its own inverse).
-const LANE_OF_ROW: [usize; 8] = [0, 2, 1, 3, 4, 6, 5, 7];
+/// The lane in which [`distances_of_16`] leaves each row.
+const LANE_OF_ROW: [usize; 16] = [0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15];
 
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
@@ -31,22 +31,14 @@ fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
         let (blocks, _) = codes.get(start * 4..)?.as_chunks::<64>();
         let query = twice(query);
         let query_halves = _mm512_shuffle_i64x2::<0b10_00_10_00>(query, query);
-        let bounds = _mm512_set1_epi64(bound.into());
+        let bounds = _mm512_set1_epi32(bound.cast_signed());
         for block in blocks {
-            let (halves, _) = block.as_chunks::<32>();
-            if bound <= HALVES_BELOW {
-                let low = eight_half_distances(query_halves, &halves[0]);
-                let high = eight_half_distances(query_halves, &halves[1]);
-                if _mm512_cmplt_epu64_mask(_mm512_min_epu64(low, high), bounds) == 0 {
-                    row += 16;
-                    continue;
+            if bound > HALVES_BELOW || any_half_below(query_halves, block, bounds) {
+                let distances = distances_of_16(query, block);
+                if _mm512_cmplt_epu32_mask(distances, bounds) != 0 {
+                    let mut found = in_row_order(distances).into_iter().zip(row..);
+                    return found.find(|&(distance, _)| distance < bound).map(|(distance, row)| (row, distance));
                 }
-            }
-            let low = eight_distances(query, &halves[0]);
-            let high = eight_distances(query, &halves[1]);
-            if _mm512_cmplt_epu64_mask(low, bounds) | _mm512_cmplt_epu64_mask(high, bounds) != 0 {
-                let found = in_row_order(low).into_iter().chain(in_row_order(high)).zip(row..);
-                return found.into_iter().find(|&(d, _)| d < bound).map(|(d, row)| (row, d));
             }
             row += 16;
         }
@@ -79,9 +71,9 @@ fn distances(query: &[u64], codes: &[u64], out: &mut [u32]) {
     let mut row = 0;
     if let Ok(query) = <&[u64; 4]>::try_from(query) {
         let query = twice(query);
-        for (block, out) in codes.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<8>().0) {
-            *out = in_row_order(eight_distances(query, block));
-            row += 8;
+        for (block, out) in codes.as_chunks::<64>().0.iter().zip(out.as_chunks_mut::<16>().0) {
+            *out = in_row_order(distances_of_16(query, block));
+            row += 16;
         }
     }
     for (code, out) in codes[row * query.len()..].chunks_exact(query.len()).zip(&mut out[row..]) {
@@ -89,27 +81,42 @@ fn distances(query: &[u64], codes: &[u64], out: &mut [u32]) {
     }
 }
 
-/// The distances of eight 256-bit codes, row `r` in lane `LANE_OF_ROW[r]`.
+/// The distances of sixteen 256-bit codes, row `r` in lane `LANE_OF_ROW[r]`.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-fn eight_distances(query: __m512i, codes: &[u64; 32]) -> __m512i {
-    let (pairs, _) = codes.as_chunks::<8>();
+fn distances_of_16(query: __m512i, block: &[u64; 64]) -> __m512i {
+    let (pairs, _) = block.as_chunks::<8>();
     let counts = |pair: usize| _mm512_popcnt_epi64(_mm512_xor_si512(query, load(&pairs[pair])));
-    let (a, b, c, d) = (counts(0), counts(1), counts(2), counts(3));
-    let ab = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    let cd = _mm512_add_epi64(_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
-    _mm512_add_epi64(_mm512_shuffle_i64x2::<0b10_00_10_00>(ab, cd), _mm512_shuffle_i64x2::<0b11_01_11_01>(ab, cd))
+    let four = |pair: usize| interleave(counts(pair), counts(pair + 1));
+    let low = add_neighbours(four(0), four(2));
+    let high = add_neighbours(four(4), four(6));
+    _mm512_add_epi32(
+        _mm512_shuffle_i64x2::<0b10_00_10_00>(low, high),
+        _mm512_shuffle_i64x2::<0b11_01_11_01>(low, high),
+    )
 }
 
-/// The distances of the first 128 bits of eight 256-bit codes, in any order.
+/// Whether the first 128 bits of any of sixteen 256-bit codes are nearer than the bound.
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-fn eight_half_distances(query_halves: __m512i, codes: &[u64; 32]) -> __m512i {
-    let (pairs, _) = codes.as_chunks::<8>();
+fn any_half_below(query_halves: __m512i, block: &[u64; 64], bounds: __m512i) -> bool {
+    let (pairs, _) = block.as_chunks::<8>();
     let counts = |pair: usize| {
         let halves = _mm512_shuffle_i64x2::<0b10_00_10_00>(load(&pairs[pair]), load(&pairs[pair + 1]));
         _mm512_popcnt_epi64(_mm512_xor_si512(query_halves, halves))
     };
-    let (a, b) = (counts(0), counts(2));
-    _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
+    let eight = |pair: usize| interleave(counts(pair), counts(pair + 2));
+    _mm512_cmplt_epu32_mask(add_neighbours(eight(0), eight(4)), bounds) != 0
+}
+
+/// The words of `a` in the even halves of the lanes, those of `b` in the odd ones; both are below 2^32.
+#[target_feature(enable = "avx512f")]
+fn interleave(a: __m512i, b: __m512i) -> __m512i {
+    _mm512_mask_shuffle_epi32::<0b10_11_00_01>(a, 0b1010_1010_1010_1010, b)
+}
+
+/// The sums of neighbouring words: of `a` in the even words, of `b` in the odd ones.
+#[target_feature(enable = "avx512f")]
+fn add_neighbours(a: __m512i, b: __m512i) -> __m512i {
+    _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
 }
 
 /// One distance, at any width: eight words at a time, the last ones under a mask.
@@ -129,11 +136,11 @@ fn distance(query: &[u64], code: &[u64]) -> u32 {
 }
 
 #[target_feature(enable = "avx512f")]
-fn in_row_order(lanes: __m512i) -> [u32; 8] {
-    let mut wide = [0u64; 8];
-    // SAFETY: `wide` has room for one register.
-    unsafe { _mm512_storeu_si512(wide.as_mut_ptr().cast(), lanes) };
-    LANE_OF_ROW.map(|lane| u32::try_from(wide[lane]).unwrap_or(u32::MAX))
+fn in_row_order(lanes: __m512i) -> [u32; 16] {
+    let mut distances = [0; 16];
+    // SAFETY: `distances` has room for one register.
+    unsafe { _mm512_storeu_si512(distances.as_mut_ptr().cast(), lanes) };
+    LANE_OF_ROW.map(|lane| distances[lane])
 }
 
 #[target_feature(enable = "avx512f")]
