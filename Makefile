@@ -27,21 +27,24 @@ test-neon:  ## the Rust suite for aarch64 under emulation (Debian packages: see 
 
 build: $(BUILT)  ## the virtual environment with the extension, release profile
 
-lint: $(BUILT)  ## rustfmt, clippy, ruff, mypy, stubtest, import-linter
+lint: $(BUILT)  ## rustfmt, clippy, ruff, mypy, stubtest, import-linter, cargo-deny where installed
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benches
 	$(BIN)/python -m mypy.stubtest binary_semantic_cache.binary_semantic_cache_rs
 	$(BIN)/lint-imports
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
+	else echo 'cargo-deny: skipped, not installed (cargo install cargo-deny --locked)'; fi
 
 format: $(BUILT)  ## rewrite the sources in the house style
 	cargo fmt
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and the published package (20 minutes; leave the machine alone)
+bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and the published package (5 to 10 minutes; leave the machine alone)
 	$(BIN)/python -m benches
 
 bench-smoke: $(BUILT)  ## every benchmark, small, to see that it runs and that results are equal

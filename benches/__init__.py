@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benches` from the repository's root; see `README.md` beside this file."""

@@ -1,0 +1,68 @@
+"""The inputs: embeddings and codes from fixed seeds, and queries that miss, come near or repeat."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "CODE_BITS",
+    "FLIPS",
+    "KINDS",
+    "embeddings",
+    "embeddings_in_chunks",
+    "near",
+    "queries",
+    "random_codes",
+]
+
+CODE_BITS = 256
+FLIPS = 0.08
+"""Share of bits in which a near query differs: about 20 of 256, a similarity of 0.92."""
+KINDS = ("miss", "near", "exact")
+
+
+def embeddings(n: int, dimension: int, seed: int) -> NDArray[np.float32]:
+    """`(n, dimension)` float32, directions spread evenly enough that codes are as good as random."""
+    values = np.random.default_rng(seed).random((n, dimension), dtype=np.float32)
+    values -= np.float32(0.5)
+    return values
+
+
+def embeddings_in_chunks(
+    n: int, dimension: int, seed: int, size: int = 20_000
+) -> Iterator[NDArray[np.float32]]:
+    """`n` embeddings that never stand in memory together."""
+    for first in range(0, n, size):
+        yield embeddings(min(size, n - first), dimension, seed + first)
+
+
+def near(rows: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """`rows` turned by the angle at which a share `FLIPS` of the code's bits differ, on average.
+
+    Source: Charikar 2002, section 3: two vectors at angle a differ in a share a / pi of their sign bits.
+    """
+    noise = np.random.default_rng(seed).standard_normal(rows.shape, dtype=np.float32)
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    noise -= rows * ((noise * rows).sum(axis=1, keepdims=True) / norm**2)
+    noise *= math.tan(math.pi * FLIPS) * norm / np.linalg.norm(noise, axis=1, keepdims=True)
+    return rows + noise
+
+
+def random_codes(n: int, seed: int) -> NDArray[np.uint64]:
+    """`(n, 4)` uniform words."""
+    return np.random.default_rng(seed).integers(0, 2**64, (n, CODE_BITS // 64), dtype=np.uint64)
+
+
+def queries(codes: NDArray[np.uint64], kind: str, n: int, seed: int) -> NDArray[np.uint64]:
+    """`n` codes: random ("miss"), stored ("exact"), or stored with a share `FLIPS` flipped ("near")."""
+    if kind == "miss":
+        return random_codes(n, seed)
+    rng = np.random.default_rng(seed)
+    picked = codes[rng.integers(0, len(codes), n)]
+    if kind == "exact":
+        return picked
+    flips = np.packbits(rng.random((n, CODE_BITS)) < FLIPS, axis=1).view(np.uint64)
+    noisy: NDArray[np.uint64] = picked ^ flips
+    return noisy

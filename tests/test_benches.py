@@ -1,0 +1,99 @@
+"""The benchmarks run, agree with their contenders, and report. What they measure is not tested here."""
+
+import json
+import subprocess
+import sys
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+from benches.harness import SMOKE, Case, Contender, Figure, Row, UnequalResultsError, check_equal, measure
+from benches.report import table
+
+ROOT = Path(__file__).parent.parent
+QUICK = ("encode", "search", "get", "lru", "put", "archive")
+
+
+def run_benches(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benches", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    folder = tmp_path_factory.mktemp("results")
+    return run_benches("--smoke", "--only", *QUICK, "--out", str(folder)), folder
+
+
+def test_a_smoke_run_ends_well_and_tells_of_each_subject(smoke):
+    done, _ = smoke
+    assert done.returncode == 0, done.stderr
+    assert [name for name in QUICK if f"{name}: " not in done.stderr] == []
+
+
+def test_a_smoke_run_prints_one_table_with_a_line_for_each_contender(smoke):
+    done, _ = smoke
+    lines = done.stdout.splitlines()
+    assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
+    for contender in ("once (", "NumPy", "FAISS", "usearch", "published", "OrderedDict", "numpy.load"):
+        assert any(contender in line for line in lines), contender
+
+
+def test_a_smoke_run_writes_the_table_and_a_raw_file_with_the_machine(smoke):
+    done, folder = smoke
+    (raw,) = folder.glob("*.json")
+    content = json.loads(raw.read_text())
+    assert raw.with_suffix(".md").read_text() == done.stdout
+    assert {"cpu", "kernel", "isa", "versions", "load_average", "command"} <= content["machine"].keys()
+    timed = [result for result in content["results"] if result["theirs"] is not None]
+    assert timed
+    for result in timed:
+        assert result["ratio"] == pytest.approx(result["theirs"] / result["ours"])
+        assert all(kept["min"] <= kept["max"] and len(kept["all"]) == 3 for kept in result["rounds"].values())
+
+
+def test_an_unknown_subject_is_a_usage_error():
+    done = run_benches("--only", "nonsense")
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr
+
+
+def test_results_that_differ_stop_the_comparison():
+    check_equal("find", "other", (3, 0.5), (3, 0.5))
+    with pytest.raises(UnequalResultsError, match="find: other gives None, ours"):
+        check_equal("find", "other", (3, 0.5), None)
+
+
+def test_every_contender_gets_the_same_inputs_in_the_same_order():
+    seen: dict[str, list[int]] = {"ours": [], "theirs": []}
+    ours = Contender("ours", seen["ours"].append, cycle([(1,), (2,), (3,)]))
+    theirs = Contender("theirs", seen["theirs"].append, cycle([(1,), (2,), (3,)]))
+    (row,) = measure(Case("append", 3, ours, [theirs], calls=5), SMOKE)
+    assert seen["ours"] == seen["theirs"] == ([1, 2, 3] * 6)[: 6 * SMOKE.rounds]
+    assert [len(times) for times in row.rounds.values()] == [SMOKE.rounds] * 2
+
+
+def test_a_contender_that_is_missing_is_a_line_that_says_why():
+    ours = Contender("ours", int, cycle([()]))
+    (row,) = measure(
+        Case("nothing", 1, ours, missing={"other": "not available: no network"}, calls=1), SMOKE
+    )[1:]
+    assert (row.contender, row.theirs, row.reached) == ("other", None, None)
+    assert "not available: no network" in table([row])
+
+
+@pytest.mark.parametrize(
+    ("figure", "ours", "theirs", "reached"),
+    [
+        (Figure.at_least(3), 1.0, 3.0, True),
+        (Figure.at_least(3), 1.0, 2.9, False),
+        (Figure.within(1.5), 1.5, 1.0, True),
+        (Figure.within(1.5), 1.6, 1.0, False),
+        (Figure.at_most(72, "B"), 72.0, None, True),
+        (Figure.at_most(72, "B"), 72.1, 1000.0, False),
+        (Figure.at_least(3), 1.0, None, None),
+        (None, 1.0, 2.0, None),
+    ],
+)
+def test_a_figure_is_reached_from_its_value_on(figure, ours, theirs, reached):
+    assert Row("what", 1, "us", ours, "contender", theirs, figure).reached is reached

@@ -1,0 +1,29 @@
+"""The Python in README, docs and examples runs as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "docs/embedders.md", "examples/quickstart.py"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_python_in_a_document_runs(document, int8_model, tmp_path):
+    text = (ROOT / document).read_text()
+    program = text if document.endswith(".py") else "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    assert "import" in program
+    command = [sys.executable, "-W", "error", "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_readme_example_answers_from_the_cache(int8_model, tmp_path):
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert result.stdout == "Use the link on the sign-in page.\n"
+    assert (tmp_path / "answers.npz").exists()
