@@ -14,7 +14,9 @@ DOCUMENTS = ["README.md", "docs/embedders.md", "examples/quickstart.py"]
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_python_in_a_document_runs(document, int8_model, tmp_path):
     text = (ROOT / document).read_text()
-    program = text if document.endswith(".py") else "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    program = (
+        text if document.endswith(".py") else "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    )
     assert "import" in program
     command = [sys.executable, "-W", "error", "-c", program]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -18,7 +18,9 @@ PACKAGE = ROOT / "python" / "binary_semantic_cache"
 
 
 def test_without_the_extension_importing_says_what_to_build(tmp_path):
-    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    shutil.copytree(
+        PACKAGE, tmp_path / PACKAGE.name, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+    )
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import binary_semantic_cache"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode != 0
@@ -33,8 +35,6 @@ import sys, threading
 import numpy, os
 events = []
 read = []
-class Watched(dict):
-    pass
 real = os.environ.__class__.__getitem__
 def watch(self, key):
     read.append(key)
@@ -55,7 +55,17 @@ print(sorted({"torch", "onnxruntime", "tokenizers", "tqdm", "argparse"} & set(sy
 def wheel(tmp_path_factory):
     """The release wheel, built anew."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "maturin", "build", "--release", "--locked", "--quiet", "--out", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "maturin",
+        "build",
+        "--release",
+        "--locked",
+        "--quiet",
+        "--out",
+        str(folder),
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=280)
     (path,) = folder.glob("*.whl")
     return path
@@ -103,7 +113,9 @@ def test_every_error_stands_in_the_tree_and_is_the_builtin_it_names():
 def test_every_error_of_the_core_becomes_a_class_of_the_tree():
     source = (ROOT / "rust" / "binding" / "src" / "error.rs").read_text()
     core = (ROOT / "rust" / "core" / "src" / "error.rs").read_text()
-    variants = re.findall(r"^    (\w+)(?: \{|\()", core.split("pub enum Error {")[1].split("\n}")[0], re.MULTILINE)
+    variants = re.findall(
+        r"^    (\w+)(?: \{|\()", core.split("pub enum Error {")[1].split("\n}")[0], re.MULTILINE
+    )
     assert len(variants) >= 8
     assert [variant for variant in variants if f"Error::{variant}" not in source] == []
     assert all(hasattr(errors, name) for name in re.findall(r'"(\w+Error)"', source))
