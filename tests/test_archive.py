@@ -318,14 +318,18 @@ def test_a_failing_disk_leaves_the_old_file(
 
 
 CHILD = """
-import os, resource, sys, errno
+import os, resource, sys, errno, tempfile
 sys.path.insert(0, {tests!r})
 from test_archive import ENCODER, contents_of, load, save
 from binary_semantic_cache.errors import StoreError
 path = {path!r}
+contents = contents_of(["x" * 100] * 10_000)
+# Whatever is imported late is imported now: the package may lie where nobody else may read.
+with tempfile.TemporaryDirectory() as folder:
+    save(os.path.join(folder, "first.npz"), contents, ENCODER)
 {limit}
 try:
-    save(path, contents_of(["x" * 100] * 10_000), ENCODER)
+    save(path, contents, ENCODER)
 except StoreError as exc:
     print(errno.errorcode[exc.errno], path in str(exc))
 """
