@@ -162,6 +162,18 @@ def test_absurd_sizes_are_value_errors_before_any_allocation(dim, bits):
         RustBinaryEncoder(dim, bits)
 
 
+@pytest.mark.parametrize("arguments", [(-1,), (8, -1), (8, 64, -1), (8, 64, 2**64), (2**64,)])
+def test_negative_and_huge_numbers_are_value_errors(arguments):
+    with pytest.raises(errors.InvalidValueError, match="whole number"):
+        RustBinaryEncoder(*arguments)
+
+
+@pytest.mark.parametrize("bad", ["8", 8.0, None])
+def test_sizes_that_are_no_whole_numbers_are_type_errors(bad):
+    with pytest.raises(errors.InvalidTypeError, match="whole number"):
+        RustBinaryEncoder(bad)
+
+
 def test_a_projection_may_be_given_instead_of_a_seed():
     matrix = projection_matrix(30, 100, seed=9)
     x = np.random.default_rng(1).standard_normal((3, 30), dtype=np.float32)

@@ -186,6 +186,12 @@ def test_an_absurd_width_is_a_value_error(code_bits):
         HammingSimilarity(code_bits)
 
 
+def test_a_result_that_cannot_be_allocated_is_a_value_error():
+    codes = np.zeros((3_000_000, 4), np.uint64)
+    with pytest.raises(errors.InvalidValueError, match="3000000 x 3000000"):
+        HammingSimilarity().batch_similarity(codes, codes)
+
+
 def in_a_process(program, **environment):
     command = [sys.executable, "-c", "from binary_semantic_cache import *\n" + program]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)

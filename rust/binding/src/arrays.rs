@@ -5,6 +5,7 @@ use numpy::{
     Element, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
     PyUntypedArrayMethods,
 };
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 
@@ -138,4 +139,17 @@ pub fn matrix<'py>(x: &Bound<'py, PyAny>, shape: (usize, usize)) -> PyResult<PyR
         return Err(raise(x.py(), "DimensionError", message));
     }
     float32("a projection", &array)
+}
+
+/// A whole number that fits into `T`, for arguments that take sizes and seeds.
+pub fn whole<'py, T>(x: &Bound<'py, PyAny>) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    x.extract().map_err(|error: PyErr| {
+        let class =
+            if error.is_instance_of::<PyOverflowError>(x.py()) { "InvalidValueError" } else { "InvalidTypeError" };
+        let got = x.repr().map_or_else(|_| String::new(), |got| got.to_string());
+        raise(x.py(), class, format!("expected a whole number from 0 to below 2^64, got {got}"))
+    })
 }

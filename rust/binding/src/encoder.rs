@@ -43,9 +43,9 @@ impl RustBinaryEncoder {
     #[pyo3(signature = (embedding_dim, code_bits = 256, seed = 42, *, projection = None, isa = None))]
     fn new(
         py: Python<'_>,
-        embedding_dim: usize,
-        code_bits: usize,
-        seed: u64,
+        #[pyo3(from_py_with = arrays::whole)] embedding_dim: usize,
+        #[pyo3(from_py_with = arrays::whole)] code_bits: usize,
+        #[pyo3(from_py_with = arrays::whole)] seed: u64,
         projection: Option<&Bound<'_, PyAny>>,
         isa: Option<&str>,
     ) -> PyResult<Self> {

@@ -11,6 +11,7 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         Error::Dimension { .. } => "DimensionError",
         Error::Isa { .. } => "UnsupportedIsaError",
         Error::Size { .. }
+        | Error::TooLarge { .. }
         | Error::NotFinite { .. }
         | Error::Threshold(_)
         | Error::UnusedBits { .. }

@@ -34,7 +34,11 @@ pub struct HammingSimilarity {
 impl HammingSimilarity {
     #[new]
     #[pyo3(signature = (code_bits = 256, *, isa = None))]
-    fn new(py: Python<'_>, code_bits: usize, isa: Option<&str>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        #[pyo3(from_py_with = arrays::whole)] code_bits: usize,
+        isa: Option<&str>,
+    ) -> PyResult<Self> {
         let isa = isa.map_or_else(Isa::from_environment, Isa::from_name);
         let hamming = isa.and_then(|isa| Hamming::new(code_bits, isa)).map_err(|error| to_python(py, &error))?;
         Ok(Self { hamming })
@@ -103,7 +107,7 @@ impl HammingSimilarity {
         query: &Bound<'py, PyAny>,
         codes: &Bound<'py, PyAny>,
         threshold: f64,
-        limit: usize,
+        #[pyo3(from_py_with = arrays::whole)] limit: usize,
         live: Option<&Bound<'py, PyAny>>,
         rows: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Found<'py, u32>> {

@@ -25,6 +25,13 @@ pub enum Error {
         /// The value that came.
         got: usize,
     },
+    /// A result is too large to be allocated.
+    TooLarge {
+        /// Rows of the result.
+        rows: usize,
+        /// Columns of the result.
+        columns: usize,
+    },
     /// An embedding or a projection holds NaN or infinity.
     NotFinite {
         /// What holds it.
@@ -68,6 +75,9 @@ impl fmt::Display for Error {
             Self::Dimension { what, expected, got } => write!(f, "expected {what} {expected}, got {got}"),
             Self::Size { what, least, greatest, got } => {
                 write!(f, "expected {what} from {least} to {greatest}, got {got}")
+            }
+            Self::TooLarge { rows, columns } => {
+                write!(f, "expected a result that can be allocated, got {rows} x {columns} numbers")
             }
             Self::NotFinite { what, row, column } => {
                 write!(f, "expected finite numbers, got NaN or infinity in {what} at row {row}, column {column}")

@@ -79,7 +79,7 @@ def save(
         StoreError: the file could not be written; `errno` says why. The file is as before.
     """
     n = count_rows(contents, encoder)
-    folder = str(Path(path).parent)
+    folder = str(Path(os.fsdecode(path)).parent)
     with replacing(path) as file, tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=folder) as spool:
         offsets = np.zeros(n + 1, np.int64)
         for row, response in enumerate(contents.responses):

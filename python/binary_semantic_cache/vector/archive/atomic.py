@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         StoreError: the operating system refused (disk full, folder missing or read-only); `errno` says why.
     """
-    target = Path(path)
+    target = Path(os.fsdecode(path))
     try:
         descriptor, name = tempfile.mkstemp(prefix=".bsc-", suffix=".tmp", dir=target.parent)
     except OSError as exc:

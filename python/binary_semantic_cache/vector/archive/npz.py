@@ -260,7 +260,7 @@ def open_npz(path: str | os.PathLike[str], *, map_file: bool = False) -> Iterato
         StoreError: the operating system refused (`errno` says why), or `path` is no regular file.
         CorruptFileError: it is no zip file, or a damaged one.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     try:
         _check_regular(name)
         with Path(name).open("rb") as file:

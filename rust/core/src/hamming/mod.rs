@@ -264,14 +264,13 @@ impl Hamming {
     ///
     /// # Errors
     ///
-    /// [`Error::Dimension`] for other widths; [`Error::Size`] when the result would not fit into memory's addresses.
+    /// [`Error::Dimension`] for other widths; [`Error::TooLarge`] when the result cannot be allocated.
     pub fn all_similarities(&self, a: &[u64], b: &[u64]) -> Result<Vec<f32>, Error> {
         let (m, n) =
             (whole_rows("words in a code", a, self.n_words())?, whole_rows("words in a code", b, self.n_words())?);
-        let greatest = isize::MAX as usize / size_of::<f32>() / m.max(1);
         let mut similarities = Vec::new();
         if similarities.try_reserve_exact(m.saturating_mul(n)).is_err() {
-            return Err(Error::Size { what: "rows of b", least: 0, greatest, got: n });
+            return Err(Error::TooLarge { rows: m, columns: n });
         }
         similarities.resize(m * n, 0.0);
         let mut distances = [0; TILE_ROWS];
