@@ -1,5 +1,8 @@
 """The index: rows and their reuse, ids, scopes, and what a running search may see."""
 
+import os
+import signal
+import sys
 import threading
 from itertools import pairwise
 
@@ -457,3 +460,56 @@ def test_a_search_that_fails_leaves_no_reader_behind():
         nearest(index, code_of(0))
     assert index._space.readers == 0
     assert put(index, code_of(1)) == 1
+
+
+def child_does(work) -> bool:
+    """Whether a forked child does `work` within ten seconds."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            work()
+        except BaseException:  # the child must never return into the test runner
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_during_a_search_does_not_wait_for_it(paused):
+    index, hamming, search = paused
+
+    def work():
+        # More puts than there is slack: with the parent's search counted they would wait for its end.
+        for number in range(3, SLACK + 10):
+            put(index, code_of(number))
+        assert row_found(index, code_of(SLACK + 9)) is not None
+
+    assert child_does(work)
+    hamming.go.release()
+    assert search.result() == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_while_others_change_the_index_finds_it_whole():
+    index = make(50)
+    stop = threading.Event()
+
+    def change():
+        number = 0
+        while not stop.is_set():
+            put(index, code_of(number := number + 1))
+
+    threads = [threading.Thread(target=change) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads meet inside a change
+    for thread in threads:
+        thread.start()
+    try:
+        done = [child_does(lambda: put(index, code_of(0))) for _ in range(20)]
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+    assert all(done)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
 from binary_semantic_cache.vector.columns import Columns
+from binary_semantic_cache.vector.fork import keep_over_fork
 from binary_semantic_cache.vector.lru import LruList
 from binary_semantic_cache.vector.rows import RowSpace
 from binary_semantic_cache.vector.scopes import ScopeRows
@@ -57,6 +58,7 @@ class Index:
         self._lru = LruList()
         self._table = CodeTable() if unique else None
         self._scopes = ScopeRows() if scoped else None
+        keep_over_fork(self)
 
     def __len__(self) -> int:
         return self._size
@@ -215,6 +217,12 @@ class Index:
     ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """`(rows, distances)` of the `limit` most similar entries that reach `threshold`, nearest first."""
         return self._search(_hit_rows, scope, self._hamming.find_within, query, threshold, limit)
+
+    def forget_searches(self) -> None:
+        """Takes no search as running: for a forked child, which has none of the threads that ran them."""
+        self._space.readers = 0
+        self._waiting = 0
+        self._drained = threading.Condition(self.lock)
 
     def _search(
         self,
