@@ -17,7 +17,9 @@ use super::{Found, Kernel};
 /// Greatest bound under which first halves are tried first: one random block of eight in 88 is counted whole then.
 const HALVES_BELOW: u32 = 46;
 
-pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in, distances };
+pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in: by_code::next_below_in, distances };
+
+super::by_code::by_code!(#[target_feature(enable = "avx2,popcnt")]);
 
 #[target_feature(enable = "avx2,popcnt")]
 fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
@@ -41,22 +43,7 @@ fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
             row += 8;
         }
     }
-    let rest = codes.get(row * query.len()..)?.chunks_exact(query.len());
-    let found = rest.map(|code| distance(query, code)).zip(row..);
-    found.into_iter().find(|&(distance, _)| distance < bound).map(|(distance, row)| (row, distance))
-}
-
-#[target_feature(enable = "avx2,popcnt")]
-#[expect(clippy::cast_sign_loss, reason = "the caller checked the rows")]
-fn next_below_in(query: &[u64], codes: &[u64], rows: &[i32], start: usize, bound: u32) -> Found {
-    let width = query.len();
-    for (position, &row) in rows.iter().enumerate().skip(start) {
-        let distance = distance(query, &codes[row as usize * width..][..width]);
-        if distance < bound {
-            return Some((position, distance));
-        }
-    }
-    None
+    by_code::next_below(query, codes, row, bound)
 }
 
 #[target_feature(enable = "avx2,popcnt")]
@@ -70,9 +57,7 @@ fn distances(query: &[u64], codes: &[u64], out: &mut [u32]) {
             row += 8;
         }
     }
-    for (code, out) in codes[row * query.len()..].chunks_exact(query.len()).zip(&mut out[row..]) {
-        *out = distance(query, code);
-    }
+    by_code::distances(query, &codes[row * query.len()..], &mut out[row..]);
 }
 
 /// The distances of eight 256-bit codes, four in each register, in row order.

@@ -15,7 +15,9 @@ use std::arch::x86_64::{
 
 use super::{Found, Kernel};
 
-pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in, distances };
+pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in: by_code::next_below_in, distances };
+
+super::by_code::by_code!(#[target_feature(enable = "avx512f,avx512vpopcntdq")]);
 
 /// Greatest bound under which first halves are tried first. Of 128 random bits 64 differ, 5.7 more or less: one half
 /// in 700 lies below 46, and one block in 44 is counted whole.
@@ -43,27 +45,7 @@ fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
             row += 16;
         }
     }
-    let rest = codes.get(row * query.len()..)?.chunks_exact(query.len());
-    for (code, row) in rest.zip(row..) {
-        let distance = distance(query, code);
-        if distance < bound {
-            return Some((row, distance));
-        }
-    }
-    None
-}
-
-#[target_feature(enable = "avx512f,avx512vpopcntdq")]
-#[expect(clippy::cast_sign_loss, reason = "the caller checked the rows")]
-fn next_below_in(query: &[u64], codes: &[u64], rows: &[i32], start: usize, bound: u32) -> Found {
-    let width = query.len();
-    for (position, &row) in rows.iter().enumerate().skip(start) {
-        let distance = distance(query, &codes[row as usize * width..][..width]);
-        if distance < bound {
-            return Some((position, distance));
-        }
-    }
-    None
+    by_code::next_below(query, codes, row, bound)
 }
 
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
@@ -76,9 +58,7 @@ fn distances(query: &[u64], codes: &[u64], out: &mut [u32]) {
             row += 16;
         }
     }
-    for (code, out) in codes[row * query.len()..].chunks_exact(query.len()).zip(&mut out[row..]) {
-        *out = distance(query, code);
-    }
+    by_code::distances(query, &codes[row * query.len()..], &mut out[row..]);
 }
 
 /// The distances of sixteen 256-bit codes, row `r` in lane `LANE_OF_ROW[r]`.

@@ -5,41 +5,15 @@
 
 use std::arch::aarch64::{uint8x16_t, vaddlvq_u8, vaddq_u8, vcntq_u8, vdupq_n_u8, veorq_u8, vld1q_u8};
 
-use super::{Found, Kernel};
+use super::Kernel;
 
-pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in, distances };
+pub(super) static KERNEL: Kernel = Kernel {
+    next_below: by_code::next_below,
+    next_below_in: by_code::next_below_in,
+    distances: by_code::distances,
+};
 
-#[target_feature(enable = "neon")]
-fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
-    let rest = codes.get(start * query.len()..)?.chunks_exact(query.len());
-    for (code, row) in rest.zip(start..) {
-        let distance = distance(query, code);
-        if distance < bound {
-            return Some((row, distance));
-        }
-    }
-    None
-}
-
-#[target_feature(enable = "neon")]
-#[expect(clippy::cast_sign_loss, reason = "the caller checked the rows")]
-fn next_below_in(query: &[u64], codes: &[u64], rows: &[i32], start: usize, bound: u32) -> Found {
-    let width = query.len();
-    for (position, &row) in rows.iter().enumerate().skip(start) {
-        let distance = distance(query, &codes[row as usize * width..][..width]);
-        if distance < bound {
-            return Some((position, distance));
-        }
-    }
-    None
-}
-
-#[target_feature(enable = "neon")]
-fn distances(query: &[u64], codes: &[u64], out: &mut [u32]) {
-    for (code, out) in codes.chunks_exact(query.len()).zip(out) {
-        *out = distance(query, code);
-    }
-}
+super::by_code::by_code!(#[target_feature(enable = "neon")]);
 
 #[target_feature(enable = "neon")]
 fn distance(query: &[u64], code: &[u64]) -> u32 {
