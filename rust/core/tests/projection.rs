@@ -82,6 +82,23 @@ fn extreme_sizes_neither_overflow_nor_vanish() {
 }
 
 #[test]
+fn signs_are_exact_where_one_side_is_tiny_and_the_other_huge() {
+    let mut random = Random(7);
+    for isa in dull::isas() {
+        for (small, large) in [(1e-41, 1e36), (1e36, 1e-41), (1e-30, 1e30), (1e-44, 1e-44), (1e38, 1e38)] {
+            let dim = 130;
+            let (x, column) = (random.floats(dim), random.floats(dim));
+            let x: Vec<f32> = x.iter().map(|value| value * small).collect();
+            let column: Vec<f32> = column.iter().map(|value| value * large).collect();
+            // Float64 holds each product exactly, and random sums lie far above its rounding.
+            let sum: f64 = x.iter().zip(&column).map(|(x, p)| f64::from(*x) * f64::from(*p)).sum();
+            let projection = Projection::new(&column, dim, 1, isa).unwrap();
+            assert_eq!(encode(&projection, &x), [u64::from(sum >= 0.0)], "{} {small} {large}", isa.name());
+        }
+    }
+}
+
+#[test]
 fn wrong_input_is_an_error_that_names_the_place() {
     let projection = Projection::new(&[1.0; 12], 4, 3, Isa::Scalar).unwrap();
     let mut codes = vec![0; 9];

@@ -53,8 +53,9 @@ struct Kernel {
 /// Embeddings that a kernel takes at a time: with four registers a row of a panel, six fill AVX-512's 32 registers.
 const GROUP: usize = 6;
 
-/// Stands for what underflow may take from a sum: more than 2^-149 for each of 2^20 operations.
-const TINY: f32 = 1e-36;
+/// Stands for what underflow may take from a sum: 2^-149 for each of 2^30 operations is far less, and so are 2^-126 for
+/// each of 2^20 where a library in the process has set the processor to flush small numbers to zero.
+const TINY: f32 = 1e-30;
 
 fn kernel(isa: Isa) -> &'static Kernel {
     match isa {
@@ -111,11 +112,11 @@ impl Projection {
                 squares[column] += f64::from(value) * f64::from(value);
             }
         }
-        // Rounding down by the conversion is less than the factor adds.
+        // Rounding down by the conversion is less than the factor adds, but below the smallest normal number.
         #[expect(clippy::cast_possible_truncation, reason = "the norm of finite float32 may overflow to infinity")]
         let norms: Vec<Sums> = squares
             .chunks_exact(PANEL)
-            .map(|panel| std::array::from_fn(|j| (panel[j].sqrt() * 1.000_001) as f32))
+            .map(|panel| std::array::from_fn(|j| ((panel[j].sqrt() * 1.000_001) as f32).max(f32::MIN_POSITIVE)))
             .collect();
         let greatest_norm = squares.iter().fold(0.0, |greatest: f64, &square| greatest.max(square)).sqrt();
         Ok(Self { dim, code_bits, isa, panels, norms, relative_error: relative_error(dim), greatest_norm })
@@ -262,7 +263,7 @@ impl Projection {
             return Ok(f32::INFINITY);
         }
         #[expect(clippy::cast_possible_truncation, reason = "rounding down is less than the factor adds")]
-        Ok((norm * self.relative_error * 1.000_001) as f32)
+        Ok(((norm * self.relative_error * 1.000_001) as f32).max(f32::MIN_POSITIVE))
     }
 }
 
