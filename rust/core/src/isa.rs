@@ -105,6 +105,12 @@ mod tests {
         assert_eq!(Isa::available()[0], Isa::Scalar);
     }
 
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn neon_is_the_fastest_on_aarch64() {
+        assert_eq!(Isa::best(), Isa::Neon);
+    }
+
     #[test]
     fn an_unknown_name_lists_the_available_ones() {
         let message = Isa::from_name("mmx").unwrap_err().to_string();
