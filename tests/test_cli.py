@@ -128,3 +128,12 @@ def test_every_command_says_what_it_runs():
     parser = build_parser()
     for command in (["demo"], ["model"], ["model", "install"], ["model", "show"]):
         assert callable(parser.parse_args(command).run)
+
+
+def test_a_full_disk_under_the_output_is_one_line(int8_model):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*BSC, "model", "show"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "bsc: error: No space left on device\n"

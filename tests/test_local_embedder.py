@@ -226,10 +226,8 @@ except MissingExtraError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (
-        done.stdout
-        == f"{module} is not installed; install it with: pip install 'binary-semantic-cache[local]'\n"
-    )
+    needed = "onnxruntime tokenizers onnx safetensors"
+    assert done.stdout == f"{module} is not installed; install the extra `local`: pip install {needed}\n"
 
 
 def test_the_environment_names_the_default_folder(monkeypatch, tmp_path, int8_model):
@@ -240,3 +238,17 @@ def test_the_environment_names_the_default_folder(monkeypatch, tmp_path, int8_mo
     expected = os.path.join("binary-semantic-cache", "models", "all-MiniLM-L6-v2")  # noqa: PTH118
     with pytest.raises(ModelNotFoundError, match=expected):
         LocalEmbedder()
+
+
+def test_the_hint_of_a_missing_model_names_the_command_for_that_model(tmp_path, monkeypatch):
+    monkeypatch.delenv("BSC_MODEL_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ModelNotFoundError, match=r"bsc model install --precision float32$"):
+        LocalEmbedder(precision="float32")
+    with pytest.raises(ModelNotFoundError, match=rf"bsc model install --folder {tmp_path}/other$"):
+        LocalEmbedder(tmp_path / "other")
+
+
+def test_an_unknown_precision_is_refused_by_name():
+    with pytest.raises(InvalidValueError, match="'int8' or 'float32', got 'fp16'"):
+        LocalEmbedder(precision="fp16")

@@ -281,7 +281,7 @@ def test_a_missing_extra_names_the_command_that_installs_it(published_folder, ta
     process = run_install(published_folder, target, before=f"import sys; sys.modules[{module!r}] = None")
     _, errors = process.communicate()
     assert "MissingExtraError" in errors
-    assert "pip install 'binary-semantic-cache[local]'" in errors
+    assert "pip install onnxruntime tokenizers onnx safetensors" in errors
 
 
 def test_the_commands_install_and_show_the_model(published_folder, target, capsys):

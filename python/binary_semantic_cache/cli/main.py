@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv)
         finally:
             # Without this flush a reader that left is noticed only at exit, where Python prints a traceback.
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BinarySemanticCacheError as error:
         print(f"bsc: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -65,9 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("bsc: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # What is still buffered goes nowhere, so that the flush at exit has nothing to complain about.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_output()
         return 141
+    except OSError as error:
+        _silence_output()
+        print(f"bsc: error: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _silence_output() -> None:
+    """Sends what is still buffered nowhere, so that the flush at exit has nothing to complain about."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:

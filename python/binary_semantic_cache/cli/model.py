@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from binary_semantic_cache.errors import EmbedderError
+
 if TYPE_CHECKING:
     # The name alone is all that is needed here: `argparse` gives its return type no public one.
     from argparse import _SubParsersAction
@@ -92,6 +94,8 @@ def _show(namespace: argparse.Namespace) -> int:
 
     folder = namespace.folder or find_model_folder(namespace.precision or "int8")
     manifest = read_manifest(folder)
+    if namespace.precision not in (None, manifest.precision):
+        raise EmbedderError(f"expected the {namespace.precision} model in {folder}, got {manifest.precision}")
     print(f"model        {manifest.model}, {manifest.precision}")
     print(f"folder       {folder}")
     print(f"from         {manifest.origin}")

@@ -27,7 +27,7 @@ from binary_semantic_cache.errors import (
 
 __all__ = ["INSTALL_EXTRA", "LocalEmbedder"]
 
-INSTALL_EXTRA = "install it with: pip install 'binary-semantic-cache[local]'"
+INSTALL_EXTRA = "install the extra `local`: pip install onnxruntime tokenizers onnx safetensors"
 
 
 class LocalEmbedder:
@@ -60,6 +60,8 @@ class LocalEmbedder:
             raise InvalidTypeError(f"expected threads to be an int, got {type(threads).__name__}")
         if threads < 1:
             raise InvalidValueError(f"expected at least 1 thread, got {threads}")
+        if precision not in (None, "int8", "float32"):
+            raise InvalidValueError(f"expected precision 'int8' or 'float32', got {precision!r}")
         _import_runtime()
         self._folder = find_model_folder(precision or "int8") if model_folder is None else Path(model_folder)
         self._manifest = read_manifest(self._folder)

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,7 +117,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as exc:
-        raise ModelNotFoundError(f"no model in {folder}; install it with: bsc model install") from exc
+        raise ModelNotFoundError(
+            f"no model in {folder}; install it with: {_install_command(folder)}"
+        ) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise EmbedderError(f"cannot read {path}: {exc}; {_REPAIR}") from exc
     try:
@@ -157,6 +160,16 @@ def read_verified(folder: Path, name: str, manifest: Manifest) -> bytes:
             f"got {found.bytes} bytes, sha256 {found.sha256}; {_REPAIR}"
         )
     return content
+
+
+def _install_command(folder: Path) -> str:
+    """The command that puts a model into `folder`."""
+    command = "bsc model install"
+    if folder == default_model_folder("int8"):
+        return command
+    if folder == default_model_folder("float32"):
+        return f"{command} --precision float32"
+    return f"{command} --folder {shlex.quote(str(folder))}"
 
 
 def describe_file(content: bytes) -> FileRecord:

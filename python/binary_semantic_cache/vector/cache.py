@@ -87,7 +87,7 @@ class BinarySemanticCache:
     Args:
         encoder: makes the codes, and must be the same for all the cache's life and for its files.
         max_entries: a further put evicts the least recently used entry; nothing is allocated beforehand.
-        similarity_threshold: least similarity of a hit, 0.0 to 1.0, by default.
+        similarity_threshold: least similarity of a hit, 0.0 to 1.0.
 
     Raises:
         InvalidTypeError: an argument has the wrong type.
@@ -238,6 +238,9 @@ class BinarySemanticCache:
 
     def save(self, path: str | PathLike[str], *, phase1: bool = False) -> None:
         """Writes the cache as it is now to `path`, whole or not at all.
+
+        The file is readable by its owner alone (mode 0600): answers may be private. It does not name the
+        embedder that the embeddings came from; the caller answers for that.
 
         Args:
             path: an `.npz` file; what was there is replaced.

@@ -113,7 +113,8 @@ pub fn bytes<'py>(x: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, u8>
 fn untyped<'py>(what: &str, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = x.py();
     let Ok(array) = x.cast::<PyUntypedArray>() else {
-        let message = format!("expected {what} as a NumPy array, got {}", x.get_type().name()?);
+        let message =
+            format!("expected {what} as a NumPy array, got {}; numpy.asarray makes one", x.get_type().name()?);
         return Err(raise(py, "InvalidTypeError", message));
     };
     // A masked array's hidden values would be taken for real ones.
