@@ -217,3 +217,8 @@ def test_the_seed_and_sizes_can_be_read_back():
     encoder = RustBinaryEncoder(7, 65, seed=3)
     assert (encoder.embedding_dim, encoder.code_bits, encoder.n_words, encoder.seed) == (7, 65, 2, 3)
     assert "embedding_dim=7" in repr(encoder)
+
+
+def test_a_projection_whose_padded_columns_would_not_fit_is_refused_before_it_is_drawn():
+    with pytest.raises(errors.InvalidValueError, match="embedding_dim from 1 to 16777216"):
+        RustBinaryEncoder(2**24 + 1, code_bits=1)

@@ -11,6 +11,7 @@
     |   +-- CorruptFileError    (ValueError)    the file is damaged, truncated, hostile or not an archive
     |   +-- FormatVersionError  (ValueError)    the file was written in a format this version does not read
     +-- FingerprintError        (ValueError)    made another way: dimension, bits, seed, projection, model
+    +-- ReentrantUseError       (RuntimeError)  a finaliser or signal handler used a cache at work
     +-- EmbedderError           (RuntimeError)  an embedder could not turn text into vectors
         +-- ModelNotFoundError  (FileNotFoundError)  the local model is not installed
         +-- MissingExtraError   (ImportError)   an optional dependency is not installed
@@ -61,6 +62,10 @@ class FormatVersionError(StoreError, ValueError):
 
 class FingerprintError(BinarySemanticCacheError, ValueError):
     """Codes or vectors were made another way than this cache makes them."""
+
+
+class ReentrantUseError(BinarySemanticCacheError, RuntimeError):
+    """A finaliser or signal handler used a cache in the middle of that cache's own work."""
 
 
 class EmbedderError(BinarySemanticCacheError, RuntimeError):

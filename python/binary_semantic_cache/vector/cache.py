@@ -1,6 +1,7 @@
 """`BinarySemanticCache`: an embedding in, the entry of the most similar embedding out."""
 
 import operator
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
@@ -12,7 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
-from binary_semantic_cache.errors import DimensionError, InvalidTypeError, InvalidValueError
+from binary_semantic_cache.errors import (
+    DimensionError,
+    InvalidTypeError,
+    InvalidValueError,
+    ReentrantUseError,
+)
 from binary_semantic_cache.vector import archive
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.index import Index
@@ -103,8 +109,14 @@ class BinarySemanticCache:
         self._encode = encoder.encode
         self._max_entries = _checked_max_entries(max_entries)
         self._threshold = _checked_threshold(similarity_threshold)
+        # Weak, so that a cache that nobody holds is gone at once and not with the next cyclic collection.
+        fit_responses = weakref.WeakMethod(self._fit_responses)
         self._index = Index(
-            HammingSimilarity(encoder.code_bits), self._max_entries, unique=True, scoped=False
+            HammingSimilarity(encoder.code_bits),
+            self._max_entries,
+            unique=True,
+            scoped=False,
+            mended=lambda n, dead: (fit_responses() or _nothing)(n, dead),
         )
         self._lock = self._index.lock
         self._responses = ResponseColumn()
@@ -130,7 +142,7 @@ class BinarySemanticCache:
 
     def __contains__(self, entry_id: object) -> bool:
         """Whether the entry with this id is in the cache."""
-        if not isinstance(entry_id, int | np.integer):
+        if isinstance(entry_id, bool) or not isinstance(entry_id, int | np.integer):
             return False
         with self._lock:
             return self._index.row_of(int(entry_id)) >= 0
@@ -174,6 +186,7 @@ class BinarySemanticCache:
         Among entries equally near, the same one each time. O(n), exact. Raises as `put`.
         """
         code = self._encode_one(embedding)
+        self._refuse_reentry()
         with self._lock:
             found = self._index.nearest(code, self._threshold)
             if found is None:
@@ -186,6 +199,7 @@ class BinarySemanticCache:
         codes = self._encode_all(embeddings)
         if not len(codes):
             return []
+        self._refuse_reentry()
         with self._lock:
             rows, similarities = self._index.nearest_batch(codes, self._threshold)
             entries = [
@@ -203,7 +217,9 @@ class BinarySemanticCache:
         """
         if isinstance(entry_id, bool) or not isinstance(entry_id, int | np.integer):
             raise InvalidTypeError(f"expected the id of an entry, an int, got {_kind(entry_id)}")
+        self._refuse_reentry()
         with self._lock:
+            self._index.mend()
             row = self._index.row_of(int(entry_id))
             if row < 0:
                 return False
@@ -214,7 +230,9 @@ class BinarySemanticCache:
 
     def clear(self) -> None:
         """Removes all entries. The counters of `stats` go on; ids are not used again."""
+        self._refuse_reentry()
         with self._lock:
+            self._index.replace_all()
             dropped, self._responses = self._responses, ResponseColumn()
             self._index.clear()
         del dropped
@@ -233,7 +251,9 @@ class BinarySemanticCache:
 
     def get_all_entries(self) -> list[CacheEntry]:
         """All entries, from least to most recently used; counts as no access."""
+        self._refuse_reentry()
         with self._lock:
+            self._index.mend()
             return [self._entry(row, 1.0) for row in self._index.order().tolist()]
 
     def save(self, path: str | PathLike[str], *, phase1: bool = False) -> None:
@@ -250,7 +270,9 @@ class BinarySemanticCache:
             UnsavableResponseError: a response holds what is not str, bytes, number, None, list or dict.
             StoreError: the file could not be written.
         """
+        self._refuse_reentry()
         with self._lock:
+            self._index.mend()
             columns, rows = self._index.columns, self._index.order()
             names = self._index.ids_of(rows)
             contents = archive.Contents(
@@ -282,8 +304,11 @@ class BinarySemanticCache:
         """
         loaded = archive.load(path, self._encoder, mmap=mmap, verify=verify, max_entries=self._max_entries)
         columns = Columns(loaded.codes, loaded.created_at, loaded.last_accessed, loaded.access_count)
+        responses = ResponseColumn(loaded.responses)
+        self._refuse_reentry()
         with self._lock:
-            dropped, self._responses = self._responses, ResponseColumn(loaded.responses)
+            self._index.replace_all()
+            dropped, self._responses = self._responses, responses
             self._index.adopt(columns)
         del dropped
 
@@ -305,23 +330,38 @@ class BinarySemanticCache:
 
     def _put(self, code: NDArray[np.uint64], response: object) -> int:
         index = self._index
+        self._refuse_reentry()
         with self._lock:
             duplicates = index.prepare()
-            # Read after `prepare`, which may have let another thread clear or load meanwhile.
             responses = self._responses
             # Dies when this returns, after the lock is let go: a finaliser may be anybody's code.
             displaced = [responses.drop(row) for row in duplicates]
             now, row = time(), index.find(code)
             if row >= 0:
                 index.renew(row, now)
+                displaced.append(responses.replace(row, response))
             else:
                 row, evicted = index.add(code, now)
                 if evicted >= 0:
                     self._evictions += 1
                     if evicted != row:
                         displaced.append(responses.drop(evicted))
-            displaced.append(responses.replace(row, response))
+                displaced.append(responses.replace(row, response))
+                index.publish(row)
             return index.id_of(row)
+
+    def _fit_responses(self, n: int, dead: NDArray[np.int32] | None) -> None:
+        if dead is None:
+            self._responses = ResponseColumn()
+        else:
+            self._responses.fit(n, dead)
+
+    def _refuse_reentry(self) -> None:
+        """Keeps a finaliser or signal handler, which may run in the middle of a change, from seeing it."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            raise ReentrantUseError(
+                "expected no use of the cache from within its own work, got one by this thread"
+            )
 
     def _hit(self, row: int, similarity: float) -> CacheEntry:
         self._hits += 1
@@ -355,6 +395,9 @@ def _checked_threshold(threshold: float) -> float:
     if not 0.0 <= threshold <= 1.0:
         raise InvalidValueError(f"expected similarity_threshold from 0.0 to 1.0, got {threshold}")
     return float(threshold)
+
+
+def _nothing(_: int, __: NDArray[np.int32] | None) -> None: ...
 
 
 def _kind(value: object) -> str:

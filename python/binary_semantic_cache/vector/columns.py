@@ -71,6 +71,12 @@ class Columns:
         generation[:used] = self.generation
         self._hold(codes, created_at, last_accessed, access_count, generation)
 
+    def renew_codes(self, used: int) -> None:
+        """Moves the first `used` codes to an array that nobody reads yet."""
+        codes = room(self.codes.shape, np.uint64)
+        codes[:used] = self.codes[:used]
+        self.codes = codes
+
     def _hold(
         self,
         codes: NDArray[np.uint64],
@@ -79,8 +85,9 @@ class Columns:
         access_count: NDArray[np.int32],
         generation: NDArray[np.uint32],
     ) -> None:
+        views = created_at.data, last_accessed.data, access_count.data, generation.data
+        # All at once: an exception must not leave columns of different lengths.
         self.codes = codes
-        self.created_at = cast("memoryview[float]", created_at.data)
-        self.last_accessed = cast("memoryview[float]", last_accessed.data)
-        self.access_count = access_count.data
-        self.generation = generation.data
+        self.created_at = cast("memoryview[float]", views[0])
+        self.last_accessed = cast("memoryview[float]", views[1])
+        self.access_count, self.generation = views[2], views[3]

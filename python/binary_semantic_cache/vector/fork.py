@@ -7,7 +7,11 @@ there, as all memory is.
 """
 
 import os
+import threading
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from typing import Protocol
 
 __all__ = ["keep_over_fork"]
@@ -24,31 +28,45 @@ class _Forkable(Protocol):
     def forget_searches(self) -> None: ...
 
 
-_known: "weakref.WeakSet[_Forkable]" = weakref.WeakSet()
+_numbers = count()
+# By number: two forks, or a fork and whoever takes several locks, must take them in one order.
+_known: "weakref.WeakValueDictionary[int, _Forkable]" = weakref.WeakValueDictionary()
+# Held from before a fork until after it: one fork at a time, and no new index in the middle of one.
+_forking = threading.Lock()
+_undo: list[Callable[[], object]] = []
 _held: list[_Forkable] = []
 
 
 def keep_over_fork(index: _Forkable) -> None:
     """Makes every later fork wait for `index` to be at rest; does not keep it alive."""
-    _known.add(index)
+    with _forking:
+        _known[next(_numbers)] = index
 
 
 def _before() -> None:
-    for index in list(_known):
+    _forking.acquire()
+    _undo.append(_forking.release)
+    for _, index in sorted(_known.items()):
         index.lock.acquire()
+        _undo.append(index.lock.release)
         _held.append(index)
 
 
 def _in_parent() -> None:
-    while _held:
-        _held.pop().lock.release()
+    undo = _undo[::-1]
+    # Before the last release lets another fork begin.
+    _held.clear()
+    _undo.clear()
+    for release in undo:
+        # Only an interrupt between a lock and its note could make a release fail; the others must still come.
+        with suppress(RuntimeError):
+            release()
 
 
 def _in_child() -> None:
-    while _held:
-        index = _held.pop()
+    for index in _held:
         index.forget_searches()
-        index.lock.release()
+    _in_parent()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,36 +22,60 @@ _SLACK = 1024
 _ROUNDS = 3
 _LAST_GENERATION = 2**32 - 1
 _LAST_COUNT = 2**31 - 1
+_NO_ENTRY = -1
 
 _Found = TypeVar("_Found")
+
+
+class _Change(IntEnum):
+    """What has begun and not ended: an exception in the middle leaves it standing."""
+
+    NONE = 0
+    ROWS = 1
+    ALL = 2
 
 
 class Index:
     """At most `max_entries` codes, each in a row, the least recently used leaving first.
 
-    Every method is called with `lock` held and returns with it held. The searches let it go while the kernel
-    runs, so searches run side by side, and so do a search and a put; what they return is checked, with the
-    lock held again, to be still there. What a search may read is never written: see `RowSpace`. An index
+    Every method is called with `lock` held once and returns with it held. The searches let it go while the
+    kernel runs, so searches run side by side, and so do a search and a put; what they return is checked, with
+    the lock held again, to be still there. What a search may read is never written: see `RowSpace`. An index
     takes up to 1,024 rows more than `max_entries` so that puts can go on during a search; when they are used
-    up, the next put waits for the running searches to end, one scan at most, and new searches wait for it.
+    up, the codes move to an array that nobody reads. No put ever waits for a search.
 
-    An entry's id is its row and how often that row was used before, `first_id + (generation << 32 | row)`,
-    so it is found in O(1) without a map and never given twice.
+    A change that an exception breaks off (Ctrl-C, no memory) is mended by whoever comes next: a row counts
+    from the moment that its access count is not negative, which is the last thing written of an entry and the
+    first of its removal; everything else is made anew from that.
+
+    An entry's id is its row and how often that row was used before, `first_id + (generation << 32 | row)`, so
+    it is found in O(1) without a map and never given twice.
 
     Args:
         hamming: the kernel; its `code_bits` are those of the codes.
         max_entries: at least 1. Nothing is allocated for it beforehand.
         unique: a code is held once; `find` gives its row. Otherwise one code may stand in several rows.
         scoped: rows belong to scopes, small non-negative numbers, and a search can be kept to one.
+        mended: called after a mend with the number of rows and those that hold nothing, or with `None` for
+        the rows
+            when all content is gone.
     """
 
-    def __init__(self, hamming: HammingSimilarity, max_entries: int, *, unique: bool, scoped: bool) -> None:
+    def __init__(
+        self,
+        hamming: HammingSimilarity,
+        max_entries: int,
+        *,
+        unique: bool,
+        scoped: bool,
+        mended: Callable[[int, NDArray[np.int32] | None], object] = lambda *_: None,
+    ) -> None:
         self.lock = threading.RLock()
         self.columns = Columns.empty(hamming.n_words)
         self._hamming = hamming
         self._max_entries = max_entries
-        self._drained = threading.Condition(self.lock)
-        self._waiting = 0
+        self._change = _Change.NONE
+        self._mended = mended
         self._size = 0
         self._first_id = 0
         self._n_removals = 0
@@ -94,19 +119,17 @@ class Index:
         return self._lru.order(self._size)
 
     def prepare(self) -> Sequence[int]:
-        """Makes room for one `add`; may let the lock go to wait, so it comes before `find`.
+        """Makes room for one `add`; comes before `find`.
 
         Returns:
             Rows removed, as a more recent row of the same loaded file holds the same code; almost always
             none.
         """
-        space = self._space
-        if space.readers and space.n >= self._max_entries + _SLACK + space.retired:
-            self._drain()
+        self.mend()
         table = self._table
         if table is None or table.has_room(min(self._size + 1, self._max_entries)):
             return ()
-        newest_first = np.ascontiguousarray(space.live_rows()[::-1])
+        newest_first = np.ascontiguousarray(self._space.live_rows()[::-1])
         duplicates: list[int] = table.build(self.columns.codes, newest_first, self._max_entries).tolist()
         for row in duplicates:
             self.remove(row)
@@ -120,27 +143,28 @@ class Index:
     def add(self, code: NDArray[np.uint64], now: float, scope: int = 0) -> tuple[int, int]:
         """Enters `code` as the most recently used; after `prepare`, and if `unique`, after `find` gave none.
 
+        The entry counts from `publish` on, which must follow once all that belongs to it is in its place.
+
         Returns:
             `(row, evicted)`: the new row, and the row of the entry that had to leave, -1 if none had to. The
             two may be the same row.
         """
-        space, columns, evicted = self._space, self.columns, -1
-        row = -1
+        self._change = _Change.ROWS
+        space, evicted = self._space, -1
         if self._size >= self._max_entries:
             evicted = self._lru.oldest
             reusable = self._unlink(evicted)
-            if reusable and not space.readers:
-                row = evicted
-            else:
-                space.free(evicted, reusable=reusable)
-        if row < 0:
-            if space.must_append() and space.n == columns.capacity:
+            space.free(evicted, reusable=reusable)
+        if space.readers and space.has_free and space.n >= self._max_entries + _SLACK + space.retired:
+            self.columns.renew_codes(space.n)
+            space.moved()
+        if space.must_append():
+            if space.n == self.columns.capacity:
                 self._grow()
-                columns = self.columns
-            row = space.take()
+            self.columns.access_count[space.n] = _NO_ENTRY
+        columns, row = self.columns, space.take()
         columns.codes[row] = code
         columns.created_at[row] = columns.last_accessed[row] = now
-        columns.access_count[row] = 0
         self._lru.push(row)
         if self._table is not None:
             self._table.insert(columns.codes, row)
@@ -149,26 +173,37 @@ class Index:
         self._size += 1
         return row, evicted
 
+    def publish(self, row: int) -> None:
+        """Lets the entry that `add` put into `row` count."""
+        self.columns.access_count[row] = 0
+        self._change = _Change.NONE
+
     def renew(self, row: int, now: float) -> None:
         """Makes the entry of `row` as fresh as one just added."""
+        self._change = _Change.ROWS
         columns = self.columns
         columns.created_at[row] = columns.last_accessed[row] = now
         columns.access_count[row] = 0
         self._lru.touch(row)
+        self._change = _Change.NONE
 
     def touch(self, row: int, now: float) -> None:
         """Notes a use of the entry in `row`: most recent, one access more."""
+        self._change = _Change.ROWS
         columns = self.columns
         columns.last_accessed[row] = now
         count = columns.access_count[row]
         if count < _LAST_COUNT:
             columns.access_count[row] = count + 1
         self._lru.touch(row)
+        self._change = _Change.NONE
 
     def remove(self, row: int) -> None:
         """Removes the entry of `row`; its id is not used again."""
+        self._change = _Change.ROWS
         reusable = self._unlink(row)
         self._space.free(row, reusable=reusable)
+        self._change = _Change.NONE
 
     def drop_scope(self, scope: int) -> list[int]:
         """Removes all entries of `scope`; returns the rows they were in."""
@@ -182,23 +217,56 @@ class Index:
         """Removes all entries and lets their memory go."""
         self.adopt(Columns.empty(self._hamming.n_words))
 
-    def adopt(self, columns: Columns) -> None:
-        """Replaces the content by rows that go from least to most recently used, without scopes.
+    def replace_all(self) -> None:
+        """Says that all content is about to be replaced: if `adopt` does not come to its end, it is gone."""
+        self._change = _Change.ALL
+
+    def adopt(self, columns: Columns, scopes: NDArray[np.int32] | None = None) -> None:
+        """Replaces the content by rows that go from least to most recently used; `scopes` of a scoped index.
 
         O(n), vectorised; the arrays are taken over as they are and belong to the index from now on.
         """
+        self._change = _Change.ALL
         used = np.asarray(self.columns.generation)
         self._first_id += (int(used.max(initial=0)) + 1) << 32
         self._n_removals += 1
         self.columns = columns
         self._size = n = columns.capacity
+        self._space.moved()
         self._space.clear()
         self._space.n = n
         self._lru.fill(n)
         if self._table is not None:
             self._table.clear()
         if self._scopes is not None:
-            self._scopes.clear()
+            rows = np.arange(n, dtype=np.int32)
+            self._scopes.restore(rows, rows[:0] if scopes is None else scopes, n)
+        self._change = _Change.NONE
+
+    def mend(self) -> None:
+        """Makes the index whole again if an exception broke a change off; nothing otherwise."""
+        if self._change is _Change.NONE:
+            return
+        if self._change is _Change.ALL:
+            self._mended(0, None)
+            self.clear()
+            return
+        columns, space = self.columns, self._space
+        live = np.asarray(columns.access_count)[: space.n] > _NO_ENTRY
+        rows, dead = np.flatnonzero(live).astype(np.int32), np.flatnonzero(~live).astype(np.int32)
+        generation = np.asarray(columns.generation)
+        generation[dead] = np.minimum(generation[dead], _LAST_GENERATION - 1) + 1
+        space.restore(live, generation[: space.n] == _LAST_GENERATION)
+        by_use = np.argsort(np.asarray(columns.last_accessed)[rows], kind="stable")
+        self._lru.restore(rows[by_use], columns.capacity)
+        if self._table is not None:
+            self._table.clear()
+        if self._scopes is not None:
+            self._scopes.restore(rows, self._scopes.scopes_of(rows), columns.capacity)
+        self._size = rows.size
+        self._n_removals += 1
+        self._mended(space.n, dead)
+        self._change = _Change.NONE
 
     def nearest(
         self, query: NDArray[np.uint64], threshold: float, scope: int | None = None
@@ -220,9 +288,7 @@ class Index:
 
     def forget_searches(self) -> None:
         """Takes no search as running: for a forked child, which has none of the threads that ran them."""
-        self._space.readers = 0
-        self._waiting = 0
-        self._drained = threading.Condition(self.lock)
+        self._space.moved()
 
     def _search(
         self,
@@ -233,24 +299,40 @@ class Index:
         *args: float,
     ) -> _Found:
         """What `kernel` finds, run without the lock; again if a row it found was removed meanwhile."""
-        space = self._space
+        space, lock, held_once = self._space, self.lock, (1, threading.get_ident())
         for _ in range(_ROUNDS):
-            while self._waiting:
-                self._drained.wait()
-            first_id, n_removals = self._first_id, self._n_removals
+            self.mend()
+            first_id, n_removals, array = self._first_id, self._n_removals, space.array
             codes, live, rows = self._view(scope)
+            # From here to the end of `finally` an interrupt may come after any call, and must leave the lock
+            # held and the search counted off. `acquire` could itself be interrupted; what `Condition` uses
+            # cannot.
             space.readers += 1
-            self.lock.release()
+            space.searches += 1
+            counted, interrupt = True, None
             try:
+                lock.release()
                 found = kernel(query, codes, *args, live=live, rows=rows)
             finally:
-                self.lock.acquire()
-                space.readers -= 1
-                if self._waiting and not space.readers:
-                    self._drained.notify_all()
-            # A row this search could read is not handed out before it ends: if live, it is the same entry.
+                while counted:
+                    try:
+                        if not lock._is_owned():  # type: ignore[attr-defined]
+                            lock._acquire_restore(held_once)  # type: ignore[attr-defined]
+                        if space.array == array:
+                            space.readers -= 1
+                        space.searches -= 1
+                        counted = False
+                    except BaseException as exc:
+                        interrupt = exc
+            if interrupt is not None:
+                raise interrupt
+            self.mend()
+            # Over the present array a row that this search could read is not handed out before it ends: if
+            # live, it is the same entry. Of an older array nothing is known.
             if n_removals == self._n_removals or (
-                first_id == self._first_id and all(map(space.is_live, rows_of(found)))
+                first_id == self._first_id
+                and array == space.array
+                and all(map(space.is_live, rows_of(found)))
             ):
                 return found
         codes, live, rows = self._view(scope)
@@ -266,23 +348,13 @@ class Index:
         assert self._scopes is not None
         return codes, None, self._scopes.view(scope)
 
-    def _drain(self) -> None:
-        """Waits until a row can be taken, and keeps new searches from starting meanwhile."""
-        space = self._space
-        self._waiting += 1
-        try:
-            while space.readers and space.n >= self._max_entries + _SLACK + space.retired:
-                self._drained.wait()
-        finally:
-            self._waiting -= 1
-            self._drained.notify_all()
-
     def _unlink(self, row: int) -> bool:
         """Takes the entry of `row` out of all but the row space; says if the row may be used again."""
+        self.columns.access_count[row] = _NO_ENTRY
         if self._table is not None:
             self._table.remove(self.columns.codes, row)
         if self._scopes is not None:
-            self._scopes.remove(row, searching=self._space.readers > 0)
+            self._scopes.remove(row, searching=self._space.searches > 0)
         self._lru.remove(row)
         self._size -= 1
         self._n_removals += 1
@@ -294,10 +366,11 @@ class Index:
         columns = self.columns
         limit = self._max_entries + _SLACK + self._space.retired
         capacity = min(max(64, columns.capacity + columns.capacity // 2), limit)
-        columns.grow(capacity)
+        # The columns last: their length is what says how many rows there is room for.
         self._lru.reserve(capacity)
         if self._scopes is not None:
             self._scopes.reserve(capacity)
+        columns.grow(capacity)
 
 
 def _row_of_pair(found: tuple[int, float] | None) -> Iterable[int]:

@@ -88,6 +88,14 @@ class LruList:
             row = following[row]
         return rows
 
+    def restore(self, rows: NDArray[np.int32], capacity: int) -> None:
+        """Lists exactly `rows`, least to most recently used, with place for rows below `capacity`."""
+        previous, following = room(capacity, np.int32), room(capacity, np.int32)
+        following[rows[:-1]], previous[rows[1:]] = rows[1:], rows[:-1]
+        previous[rows[:1]] = following[rows[-1:]] = _NONE
+        oldest, newest = (int(rows[0]), int(rows[-1])) if rows.size else (_NONE, _NONE)
+        self.oldest, self.newest, self._previous, self._next = oldest, newest, previous.data, following.data
+
     def fill(self, size: int) -> None:
         """Lists exactly the rows 0 to `size - 1`, the last as the most recently used; vectorised."""
         following, previous = np.arange(1, size + 1, dtype=np.int32), np.arange(-1, size - 1, dtype=np.int32)

@@ -62,10 +62,17 @@ class ResponseColumn:
         picked = [own[row - n_base] if row >= n_base else over.get(row, _IN_BASE) for row in rows.tolist()]
         return _Selection(self._base, rows, picked)
 
+    def fit(self, n: int, dead: NDArray[np.int32]) -> None:
+        """Makes place for rows below `n` and forgets those of `dead`, after a change that was broken off."""
+        self._own.extend([None] * (n - len(self._base) - len(self._own)))
+        for row in dead.tolist():
+            self.drop(row)
+
     def _leave_base(self) -> None:
         """Lets go of a base of which nothing is left in use, and with it of the mapped file."""
-        self._own[:0] = [self._over[row] for row in range(len(self._base))]
-        self._base, self._over = (), {}
+        own = [self._over[row] for row in range(len(self._base))] + self._own
+        # All at once: an exception must not leave a response under another row.
+        self._own, self._base, self._over = own, (), {}
 
 
 class _Selection(Sequence[object]):

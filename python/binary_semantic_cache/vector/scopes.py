@@ -51,6 +51,18 @@ class ScopeRows:
             scope[: len(self._scope)], place[: len(self._place)] = self._scope, self._place
             self._scope, self._place = scope.data, place.data
 
+    def restore(self, rows: NDArray[np.int32], scopes: NDArray[np.int32], capacity: int) -> None:
+        """Holds exactly `rows`, each under its scope of `scopes`, with place for rows below `capacity`."""
+        self.clear()
+        self.reserve(capacity)
+        for scope, row in zip(scopes.tolist(), rows.tolist(), strict=True):
+            self.add(scope, row)
+
+    def scopes_of(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The scope of each of `rows`."""
+        scopes: NDArray[np.int32] = np.asarray(self._scope)[rows]
+        return scopes
+
     def view(self, scope: int) -> NDArray[np.int32]:
         """The rows of `scope`, in no particular order, for a search that starts now."""
         listed = self._lists.get(scope)

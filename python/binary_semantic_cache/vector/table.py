@@ -56,13 +56,15 @@ class CodeTable:
         Returns:
             The rows that were not entered, as a row before them in `rows` holds the same code.
         """
-        self._usable = min(max_entries, int(rows.size * _GROWTH) + 16)
-        self._slots = room(int(self._usable * _SLOTS_PER_ROW) + 1, np.int32)
-        self._slots.fill(-1)
-        table_insert(self._slots, codes, rows, self._key)
-        if np.count_nonzero(self._slots >= 0) == rows.size:
-            return rows[:0]
-        return np.setdiff1d(rows, self._slots)
+        usable = min(max_entries, int(rows.size * _GROWTH) + 16)
+        slots = room(int(usable * _SLOTS_PER_ROW) + 1, np.int32)
+        slots.fill(-1)
+        table_insert(slots, codes, rows, self._key)
+        unique = np.count_nonzero(slots >= 0) == rows.size
+        left_out = rows[:0] if unique else np.setdiff1d(rows, slots)
+        # Only a table that stands announces room: an exception before this leaves the one before.
+        self._slots, self._usable = slots, usable
+        return left_out
 
     def find(self, codes: NDArray[np.uint64], code: NDArray[np.uint64]) -> int:
         """The row of `codes` that holds `code`, -1 if none does."""

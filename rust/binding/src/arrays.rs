@@ -48,9 +48,11 @@ pub fn float32<'py>(what: &str, array: &Bound<'py, PyUntypedArray>) -> PyResult<
     }
     if array.is_c_contiguous()
         && let Ok(array) = array.cast::<PyArrayDyn<f32>>()
-        && array.readonly().as_slice().is_ok()
     {
-        return Ok(array.readonly());
+        let values = borrow(what, array)?;
+        if values.as_slice().is_ok() {
+            return Ok(values);
+        }
     }
     // A float64 above float32's range becomes infinity, which the encoder refuses; NumPy's warning would be noise.
     let numpy = py.import("numpy")?;
@@ -58,7 +60,15 @@ pub fn float32<'py>(what: &str, array: &Bound<'py, PyUntypedArray>) -> PyResult<
     quiet.call_method0("__enter__")?;
     let converted = array.call_method1("astype", (numpy::dtype::<f32>(py), "C"));
     quiet.call_method1("__exit__", (py.None(), py.None(), py.None()))?;
-    Ok(converted?.cast_into::<PyArrayDyn<f32>>().map_err(PyErr::from)?.readonly())
+    borrow(what, converted?.cast::<PyArrayDyn<f32>>()?)
+}
+
+/// The array for reading; an error where another thread is writing to it through this extension.
+fn borrow<'py, T: Element>(what: &str, array: &Bound<'py, PyArrayDyn<T>>) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    array.try_readonly().map_err(|_| {
+        let message = format!("expected {what} that nobody writes to, got an array in use by another call");
+        raise(array.py(), "InvalidValueError", message)
+    })
 }
 
 /// Rows of an integer array, borrowed: one-dimensional (`dims` 1) or a matrix (`dims` 2).
@@ -77,7 +87,7 @@ pub fn exact<'py, T: Element>(
         let message = format!("expected {what} of {dims} dimensions, got {}", typed.ndim());
         return Err(raise(py, "DimensionError", message));
     }
-    let typed = typed.readonly();
+    let typed = borrow(what, typed)?;
     if typed.as_slice().is_err() {
         let message = format!("expected C-contiguous, aligned {what}, got strides {:?}", array.strides());
         return Err(raise(py, "InvalidValueError", message));

@@ -18,6 +18,9 @@ const STREAM_CHECKSUM: &str = "ad1e6d818fed1ecc9ffd581c59c683376ece0517c52b216ce
 /// is 1 where the product is >= 0, at position i % 64 of word i // 64; unused high bits are 0. Codes are the same on
 /// every machine, for every kernel, batch size and number of threads. Safe to share between threads.
 ///
+/// One limit: where a library has set the processor to take subnormal numbers as zero, embeddings whose values are all
+/// below about 1e-37 may get other codes.
+///
 /// Args:
 ///     embedding_dim: length of an embedding.
 ///     code_bits: bits in a code.
@@ -116,7 +119,7 @@ impl RustBinaryEncoder {
     fn encode<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<u64>>> {
         let x = arrays::embeddings(x, self.projection.dim())?;
         let values = x.values.as_slice()?;
-        let mut codes = vec![0; x.rows * self.projection.n_words()];
+        let mut codes = self.projection.room_for(x.rows).map_err(|error| to_python(py, &error))?;
         py.detach(|| self.projection.encode(values, &mut codes)).map_err(|error| to_python(py, &error))?;
         let codes = PyArray::from_vec(py, codes);
         if x.is_single {

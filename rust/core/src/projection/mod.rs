@@ -88,7 +88,7 @@ impl Projection {
     /// # Errors
     ///
     /// [`Error::Size`] for a size that is 0 or above 2^30 elements, [`Error::Dimension`] when `matrix` has another
-    /// length, [`Error::NotFinite`], [`Error::Isa`].
+    /// length, [`Error::NotFinite`], [`Error::Isa`], [`Error::TooLarge`] when memory does not suffice.
     pub fn new(matrix: &[f32], dim: usize, code_bits: usize, isa: Isa) -> Result<Self, Error> {
         Self::check_size(dim, code_bits)?;
         if matrix.len() != dim * code_bits {
@@ -103,7 +103,7 @@ impl Projection {
         }
         let isa = Isa::from_name(isa.name())?;
         let n_panels = words_for(code_bits);
-        let mut panels = vec![[Line([0.0; 16]); PANEL / 16]; n_panels * dim];
+        let mut panels = filled([Line([0.0; 16]); PANEL / 16], n_panels * dim, PANEL)?;
         let mut squares = vec![0.0_f64; n_panels * PANEL];
         for (row, values) in matrix.chunks_exact(code_bits).enumerate() {
             for (column, &value) in values.iter().enumerate() {
@@ -132,7 +132,7 @@ impl Projection {
             if (1..=greatest).contains(&got) { Ok(()) } else { Err(Error::Size { what, least: 1, greatest, got }) }
         };
         limit("code_bits", code_bits, 1 << 16)?;
-        limit("embedding_dim", dim, MAX_ELEMENTS / code_bits)
+        limit("embedding_dim", dim, MAX_ELEMENTS / (words_for(code_bits) * PANEL))
     }
 
     /// Length of an embedding.
@@ -157,6 +157,15 @@ impl Projection {
     #[must_use]
     pub const fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Zeros for the codes of so many embeddings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`] when memory does not suffice.
+    pub fn room_for(&self, rows: usize) -> Result<Vec<u64>, Error> {
+        filled(0, rows.saturating_mul(self.n_words()), 1)
     }
 
     /// Writes the codes of `embeddings` (rows of `dim`, one after another) to `codes` (rows of `n_words`).
@@ -265,6 +274,14 @@ impl Projection {
         #[expect(clippy::cast_possible_truncation, reason = "rounding down is less than the factor adds")]
         Ok(((norm * self.relative_error * 1.000_001) as f32).max(f32::MIN_POSITIVE))
     }
+}
+
+/// `n` times `value`, each `columns` numbers wide, or an error instead of the end of the process.
+fn filled<T: Clone>(value: T, n: usize, columns: usize) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(n).map_err(|_| Error::TooLarge { rows: n, columns })?;
+    values.resize(n, value);
+    Ok(values)
 }
 
 /// Bound of `|computed - exact| / (|x| |p|)`, by Euclidean norms, for a kernel's float32 dot product of `dim` terms.
