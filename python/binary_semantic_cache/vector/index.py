@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
+from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.vector.columns import Columns
-from binary_semantic_cache.vector.fork import keep_over_fork
 from binary_semantic_cache.vector.lru import LruList
 from binary_semantic_cache.vector.rows import RowSpace
 from binary_semantic_cache.vector.scopes import ScopeRows
@@ -113,6 +113,15 @@ class Index:
         if self._space.is_live(row) and self.columns.generation[row] == generation:
             return row
         return -1
+
+    def scope_of(self, row: int) -> int:
+        """The scope of the entry in `row`; scoped indexes."""
+        assert self._scopes is not None
+        return self._scopes.scope_of(row)
+
+    def oldest(self, n: int) -> NDArray[np.int32]:
+        """The rows of the `n` least recently used entries, or of all; the oldest first."""
+        return self._lru.order(min(n, self._size))
 
     def order(self) -> NDArray[np.int32]:
         """All rows in use, from least to most recently used."""
@@ -286,7 +295,7 @@ class Index:
         """`(rows, distances)` of the `limit` most similar entries that reach `threshold`, nearest first."""
         return self._search(_hit_rows, scope, self._hamming.find_within, query, threshold, limit)
 
-    def forget_searches(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Takes no search as running: for a forked child, which has none of the threads that ran them."""
         self._space.moved()
 

@@ -58,6 +58,10 @@ class ScopeRows:
         for scope, row in zip(scopes.tolist(), rows.tolist(), strict=True):
             self.add(scope, row)
 
+    def scope_of(self, row: int) -> int:
+        """The scope of `row`."""
+        return self._scope[row]
+
     def scopes_of(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """The scope of each of `rows`."""
         scopes: NDArray[np.int32] = np.asarray(self._scope)[rows]

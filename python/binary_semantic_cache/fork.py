@@ -1,9 +1,9 @@
-"""Keeps indexes usable in a forked child.
+"""Keeps what has a lock usable in a forked child.
 
 A child has only the thread that forked. A lock that another thread held would stay locked in it for ever, and
-a search that another thread ran would count as running for ever. So a fork waits until no thread changes an
-index, and the child forgets the searches of threads that it does not have. Their arrays are private copies
-there, as all memory is.
+work that another thread had begun would count as under way for ever. So a fork waits until no thread is in
+the middle of a change, and the child forgets the work of threads that it does not have. Arrays are private
+copies there, as all memory is.
 """
 
 import os
@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
+from operator import itemgetter
 from typing import Protocol
 
 __all__ = ["keep_over_fork"]
@@ -25,31 +26,37 @@ class _Lock(Protocol):
 class _Forkable(Protocol):
     @property
     def lock(self) -> _Lock: ...
-    def forget_searches(self) -> None: ...
+    def after_fork_in_child(self) -> None: ...
 
 
 _numbers = count()
-# By number: two forks, or a fork and whoever takes several locks, must take them in one order.
-_known: "weakref.WeakValueDictionary[int, _Forkable]" = weakref.WeakValueDictionary()
+# In order: a fork must take locks in the order in which threads take them.
+_known: "weakref.WeakValueDictionary[tuple[bool, int], _Forkable]" = weakref.WeakValueDictionary()
 # Held from before a fork until after it: one fork at a time, and no new index in the middle of one.
 _forking = threading.Lock()
 _undo: list[Callable[[], object]] = []
 _held: list[_Forkable] = []
 
 
-def keep_over_fork(index: _Forkable) -> None:
-    """Makes every later fork wait for `index` to be at rest; does not keep it alive."""
+def keep_over_fork(thing: _Forkable, *, innermost: bool = True) -> None:
+    """Makes every later fork wait for the lock of `thing`; does not keep it alive.
+
+    Args:
+        thing: has a lock, and in a forked child forgets what the threads that are not there were doing.
+        innermost: whoever holds the lock takes no other of these; otherwise it may go on to take innermost
+            ones.
+    """
     with _forking:
-        _known[next(_numbers)] = index
+        _known[innermost, next(_numbers)] = thing
 
 
 def _before() -> None:
     _forking.acquire()
     _undo.append(_forking.release)
-    for _, index in sorted(_known.items()):
-        index.lock.acquire()
-        _undo.append(index.lock.release)
-        _held.append(index)
+    for _, thing in sorted(_known.items(), key=itemgetter(0)):
+        thing.lock.acquire()
+        _undo.append(thing.lock.release)
+        _held.append(thing)
 
 
 def _in_parent() -> None:
@@ -64,8 +71,8 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    for index in _held:
-        index.forget_searches()
+    for thing in _held:
+        thing.after_fork_in_child()
     _in_parent()
 
 

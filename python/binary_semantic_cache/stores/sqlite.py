@@ -1,0 +1,501 @@
+"""`SQLiteStore`: entries in one SQLite file, shared by every process of a machine that opens it."""
+
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from binary_semantic_cache.errors import (
+    ClosedError,
+    CorruptFileError,
+    CursorLostError,
+    FingerprintError,
+    FormatVersionError,
+    StoreError,
+)
+from binary_semantic_cache.fork import keep_over_fork
+from binary_semantic_cache.stores import (
+    Change,
+    ChangeKind,
+    Entry,
+    Opened,
+    Saving,
+    Stored,
+    StoreStats,
+    servable,
+)
+
+__all__ = ["SQLiteStore"]
+
+_APPLICATION_ID = 0x42534331  # "BSC1", in the file's header: no other program's file is written to
+_SCHEMA_VERSION = 1
+_LOG_LINES = 100_000
+_TRIM_EVERY = 4096
+_CHUNK = 4096
+_BATCH = 500  # below SQLite's least limit of bound parameters, 999
+
+# Bodies stand apart so that folding the log reads none. `entry.id` is AUTOINCREMENT: an id is never given
+# twice.
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, scope BLOB NOT NULL,
+    owner BLOB NOT NULL, code BLOB NOT NULL, created_at REAL NOT NULL, expires_at REAL, ttl_seconds REAL,
+    n_bytes INTEGER NOT NULL);
+CREATE TABLE body (
+    id INTEGER PRIMARY KEY, vector BLOB NOT NULL, prompt TEXT NOT NULL, kind TEXT NOT NULL,
+    payload BLOB NOT NULL, tags BLOB, saving BLOB);
+CREATE TABLE tag (tag TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (tag, id)) WITHOUT ROWID;
+CREATE TABLE pair (pair BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE log (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, id INTEGER NOT NULL, pair BLOB);
+CREATE TABLE total (entries INTEGER NOT NULL, n_bytes INTEGER NOT NULL);
+INSERT INTO total VALUES (0, 0);
+CREATE INDEX entry_owner ON entry (owner);
+CREATE INDEX entry_expiry ON entry (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TRIGGER entry_in AFTER INSERT ON entry BEGIN
+    UPDATE total SET entries = entries + 1, n_bytes = n_bytes + new.n_bytes;
+    INSERT INTO log (kind, id) VALUES (0, new.id);
+END;
+CREATE TRIGGER entry_out AFTER DELETE ON entry BEGIN
+    DELETE FROM body WHERE id = old.id;
+    DELETE FROM tag WHERE id = old.id;
+    UPDATE total SET entries = entries - 1, n_bytes = n_bytes - old.n_bytes;
+    INSERT INTO log (kind, id) VALUES (1, old.id);
+END;
+"""
+_FIELDS = ("id", *(field.name for field in fields(Entry)))
+_IN_BODY = {"vector", "prompt", "kind", "payload", "tags", "saving"}
+_COLUMNS = ", ".join(("b." if name in _IN_BODY else "e.") + name for name in _FIELDS)
+_WHOLE = "SELECT " + _COLUMNS + " FROM entry e JOIN body b ON b.id = e.id WHERE "
+_VECTORS = "SELECT id, vector FROM body WHERE id IN ({})"
+_DELETE = "DELETE FROM entry WHERE id IN ({})"
+_PROMPTS = "SELECT e.id, b.prompt FROM entry e JOIN body b ON b.id = e.id WHERE {} ORDER BY e.id"
+
+
+class SQLiteStore:
+    """A store in one file, with SQLite's write-ahead log beside it.
+
+    A put that returned survives the death of the process; at a power cut the last ones may be lost, never
+    damaged (`synchronous=NORMAL`). The file is readable by its owner alone.
+
+    Args:
+        path: the file; made if it is not there, and so is its folder.
+        busy_timeout_seconds: how long to wait for another process's write before giving up with `StoreError`.
+    """
+
+    bounded = True
+
+    def __init__(self, path: str | PathLike[str], *, busy_timeout_seconds: float = 1.0) -> None:
+        self._path = Path(path)
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self.lock = threading.RLock()
+        keep_over_fork(self)
+        self._connection: sqlite3.Connection | None = None
+        self._abandoned: list[sqlite3.Connection] = []
+        self._process = 0
+        self._closed = False
+        self._puts_since_trim = 0
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    def after_fork_in_child(self) -> None:
+        """Nothing is under way: whoever changed the store let the lock go before the fork."""
+
+    def open(self, fingerprint: str) -> Opened:
+        """See `Store.open`."""
+        with self._writing() as db:
+            row = db.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
+            if row is None:
+                values = {"epoch": secrets.token_bytes(8), "secret": secrets.token_bytes(32)}
+                values["fingerprint"] = fingerprint.encode()
+                db.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
+            elif row[0] != fingerprint.encode():
+                raise FingerprintError(
+                    f"expected a cache filled by {fingerprint}, got {self._path} filled by "
+                    f"{row[0].decode()}; `bsc reembed {self._path}` moves it to another embedder"
+                )
+            meta = dict(db.execute("SELECT name, value FROM meta"))
+        return Opened(meta["epoch"], meta["secret"])
+
+    def put_many(self, entries: Sequence[Entry]) -> list[int]:
+        """See `Store.put_many`."""
+        with self._writing() as db:
+            ids = [_insert(db, entry) for entry in entries]
+            self._puts_since_trim += len(ids)
+            if self._puts_since_trim >= _TRIM_EVERY:
+                self._puts_since_trim = 0
+                db.execute("DELETE FROM log WHERE seq <= (SELECT max(seq) FROM log) - ?", (_LOG_LINES,))
+        return ids
+
+    def find(self, key: bytes, now: float) -> Stored | None:
+        """See `Store.find`."""
+        with self._reading() as db:
+            return _servable(db.execute(_WHOLE + "e.key = ?", (key,)).fetchone(), now)
+
+    def get(self, entry_id: int, scope: bytes, code: bytes, now: float) -> Stored | None:
+        """See `Store.get`."""
+        wanted = (entry_id, scope, code)
+        with self._reading() as db:
+            found = db.execute(_WHOLE + "e.id = ? AND e.scope = ? AND e.code = ?", wanted).fetchone()
+            return _servable(found, now)
+
+    def vectors(self, ids: Sequence[int]) -> list[bytes]:
+        """See `Store.vectors`."""
+        found: dict[int, bytes] = {}
+        with self._reading() as db:
+            for some in _batches(ids):
+                found.update(db.execute(_VECTORS.format(_marks(some)), some))
+        return [found.get(entry_id, b"") for entry_id in ids]
+
+    def delete(self, ids: Iterable[int]) -> int:
+        """See `Store.delete`."""
+        listed, n = list(ids), 0
+        if not listed:
+            return 0
+        with self._writing() as db:
+            for some in _batches(listed):
+                n += db.execute(_DELETE.format(_marks(some)), some).rowcount
+        return n
+
+    def clear(self, owner: bytes | None) -> int:
+        """See `Store.clear`."""
+        with self._writing() as db:
+            if owner is None:
+                return db.execute("DELETE FROM entry WHERE TRUE").rowcount
+            return db.execute("DELETE FROM entry WHERE owner = ?", (owner,)).rowcount
+
+    def forbid(self, pair: bytes) -> None:
+        """See `Store.forbid`."""
+        with self._writing() as db:
+            db.execute("INSERT OR IGNORE INTO pair VALUES (?)", (pair,))
+            db.execute("INSERT INTO log (kind, id, pair) VALUES (?, 0, ?)", (int(ChangeKind.FORBID), pair))
+
+    def prolong(self, entry_id: int, expires_at: float) -> None:
+        """See `Store.prolong`."""
+        with self._writing() as db:
+            db.execute("UPDATE entry SET expires_at = ? WHERE id = ?", (expires_at, entry_id))
+
+    def select(
+        self, *, tag: str | None = None, owner: bytes | None = None, key: bytes | None = None
+    ) -> list[tuple[int, str]]:
+        """See `Store.select`."""
+        asked = {"e.owner = ?": owner, "e.key = ?": key, "e.id IN (SELECT id FROM tag WHERE tag = ?)": tag}
+        given = {condition: value for condition, value in asked.items() if value is not None}
+        where = " AND ".join(given) or "TRUE"
+        query = _PROMPTS.format(where)
+        with self._reading() as db:
+            return db.execute(query, list(given.values())).fetchall()
+
+    def sweep(self, now: float, limit: int) -> int:
+        """See `Store.sweep`."""
+        expired = "SELECT id FROM entry WHERE expires_at <= ? LIMIT ?"
+        with self._reading() as db:
+            ids = [entry_id for (entry_id,) in db.execute(expired, (now, limit))]
+        return self.delete(ids)
+
+    def moved_past(self, cursor: int) -> bool:
+        """See `Store.moved_past`."""
+        with self._reading() as db:
+            return _last_seq(db) != cursor
+
+    def snapshot(self) -> tuple[int, Iterator[list[Change]]]:
+        """See `Store.snapshot`."""
+        with self._reading() as db:
+            cursor = _last_seq(db)
+            pairs = [Change(ChangeKind.FORBID, pair=pair) for (pair,) in db.execute("SELECT pair FROM pair")]
+        return cursor, self._chunks(pairs)
+
+    def changes(self, cursor: int, limit: int) -> tuple[list[Change], int]:
+        """See `Store.changes`."""
+        query = (
+            "SELECT l.seq, l.kind, l.id, l.pair, e.scope, e.code FROM log l LEFT JOIN entry e ON e.id = l.id "
+            "WHERE l.seq > ? ORDER BY l.seq LIMIT ?"
+        )
+        with self._reading() as db:
+            lines = db.execute(query, (cursor, limit)).fetchall()
+            last = _last_seq(db)
+        if cursor > last or (lines and lines[0][0] != cursor + 1) or (not lines and cursor != last):
+            raise CursorLostError(f"expected a cursor the log of {self._path} reaches back to, got {cursor}")
+        changes = [
+            Change(ChangeKind(kind), entry_id, scope or b"", code or b"", pair or b"")
+            for _, kind, entry_id, pair, scope, code in lines
+            if scope is not None or kind != ChangeKind.PUT
+        ]
+        return changes, cursor + len(lines)
+
+    def flush(self) -> None:
+        """Nothing to do: a put that returned is in the file."""
+
+    def compact(self) -> None:
+        """Copies the write-ahead log into the file and empties it; gives free pages back."""
+        with self._reading() as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            db.execute("PRAGMA incremental_vacuum").fetchall()
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        with self.lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+            if connection is not None and self._process == os.getpid():
+                connection.close()
+
+    def stats(self) -> StoreStats:
+        """See `Store.stats`."""
+        with self._reading() as db:
+            return StoreStats(*db.execute("SELECT entries, n_bytes FROM total").fetchone())
+
+    def fingerprint(self) -> str | None:
+        """What the store was filled by, `None` for an empty file."""
+        with self._reading() as db:
+            row = db.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
+        return None if row is None else row[0].decode()
+
+    def prompts(self) -> Iterator[list[tuple[int, str, bytes]]]:
+        """`(id, prompt, code)` of all entries in chunks, by id."""
+        query = (
+            "SELECT e.id, b.prompt, e.code FROM entry e JOIN body b ON b.id = e.id WHERE e.id > ? "
+            "ORDER BY e.id LIMIT ?"
+        )
+        last = 0
+        while True:
+            with self._reading() as db:
+                rows = db.execute(query, (last, _CHUNK)).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield rows
+
+    def reembed(self, fingerprint: str, chunks: Iterable[Iterable[tuple[int, bytes, bytes]]]) -> int:
+        """Gives entries new codes and vectors, `(id, code, vector)`, all at once; the rest loses its code.
+
+        The new ones are gathered in a table of their own, so the store stays as it is until the end. Entries
+        keep their ids but the epoch changes, so every other process takes a new snapshot.
+
+        Returns:
+            How many entries have a new code.
+        """
+        with self._reading() as db:
+            db.execute("DROP TABLE IF EXISTS fresh")
+            db.execute(
+                "CREATE TABLE fresh (id INTEGER PRIMARY KEY, code BLOB NOT NULL, vector BLOB NOT NULL)"
+            )
+        for chunk in chunks:
+            with self._writing() as db:
+                db.executemany("INSERT OR REPLACE INTO fresh VALUES (?, ?, ?)", chunk)
+        with self._writing() as db:
+            db.execute(
+                "UPDATE entry SET code = coalesce((SELECT code FROM fresh f WHERE f.id = entry.id), x'')"
+            )
+            db.execute(
+                "UPDATE body SET vector = coalesce((SELECT vector FROM fresh f WHERE f.id = body.id), x'')"
+            )
+            (n,) = db.execute("SELECT count(*) FROM entry WHERE code <> x''").fetchone()
+            db.execute("DROP TABLE fresh")
+            # A seq left out of the log makes every reader's cursor lost, and so take a snapshot.
+            db.execute("DELETE FROM log WHERE TRUE")
+            db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'log'")
+            values = [(fingerprint.encode(), "fingerprint"), (secrets.token_bytes(8), "epoch")]
+            db.executemany("UPDATE meta SET value = ? WHERE name = ?", values)
+        return int(n)
+
+    def _chunks(self, pairs: list[Change]) -> Iterator[list[Change]]:
+        if pairs:
+            yield pairs
+        last = 0
+        while True:
+            # Short reads: a transaction held open would keep the write-ahead log from being emptied.
+            with self._reading() as db:
+                query = "SELECT id, scope, code FROM entry WHERE id > ? ORDER BY id LIMIT ?"
+                rows = db.execute(query, (last, _CHUNK)).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield [Change(ChangeKind.PUT, entry_id, scope, code) for entry_id, scope, code in rows]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self.lock, self._typed_errors():
+            yield self._connected()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self.lock, self._typed_errors():
+            db = self._connected()
+            # IMMEDIATE: a transaction that began by reading could not wait for another process's write.
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as exc:
+            code = getattr(exc, "sqlite_errorcode", None)
+            if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise CorruptFileError(f"{self._path} is damaged or no SQLite file: {exc}") from exc
+            raise StoreError(f"{self._path} could not be used: {exc}") from exc
+        except (msgpack.UnpackException, UnicodeDecodeError) as exc:
+            raise CorruptFileError(f"{self._path} is damaged: {exc}") from exc
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._closed:
+            raise ClosedError(f"expected an open store, got {self._path} after it was closed")
+        if self._connection is not None:
+            if self._process == os.getpid():
+                return self._connection
+            # A connection must not cross a fork; closing it here would let go of the parent's file locks.
+            self._abandoned.append(self._connection)
+            self._connection = None
+        self._connection = self._connect()
+        self._process = os.getpid()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        _make_private_file(self._path)
+        db = sqlite3.connect(
+            self._path,
+            timeout=self._busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=64,
+        )
+        try:
+            self._make_ready(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _make_ready(self, db: sqlite3.Connection) -> None:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables and application != _APPLICATION_ID:
+            raise CorruptFileError(f"{self._path} is another program's SQLite file")
+        if version > _SCHEMA_VERSION:
+            raise FormatVersionError(
+                f"expected a schema of version {_SCHEMA_VERSION} or before in {self._path}, got {version}; "
+                "a newer binary-semantic-cache reads it"
+            )
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("PRAGMA temp_store = MEMORY")
+        if not tables:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        if not tables:
+            _create(db)
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if not tables:  # another process may have been first
+            for statement in _statements(_SCHEMA):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _make_private_file(path: Path) -> None:
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
+    except OSError as exc:
+        raise StoreError(f"{path} could not be opened: {exc.strerror}") from exc
+
+
+def _insert(db: sqlite3.Connection, entry: Entry) -> int:
+    db.execute("DELETE FROM entry WHERE key = ?", (entry.key,))
+    cursor = db.execute(
+        "INSERT INTO entry (key, scope, owner, code, created_at, expires_at, ttl_seconds, n_bytes) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry.key,
+            entry.scope,
+            entry.owner,
+            entry.code,
+            entry.created_at,
+            entry.expires_at,
+            entry.ttl_seconds,
+            entry.n_bytes,
+        ),
+    )
+    entry_id = cursor.lastrowid
+    assert entry_id is not None
+    saving = entry.saving
+    numbers = (saving.input_tokens, saving.output_tokens, saving.cost, saving.seconds)
+    db.execute(
+        "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry_id,
+            entry.vector,
+            entry.prompt,
+            entry.kind,
+            entry.payload,
+            msgpack.packb(list(entry.tags)) if entry.tags else None,
+            msgpack.packb(numbers) if any(numbers) else None,
+        ),
+    )
+    for tag in entry.tags:
+        db.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, entry_id))
+    return entry_id
+
+
+def _servable(row: tuple[Any, ...] | None, now: float) -> Stored | None:
+    if row is None:
+        return None
+    values = dict(zip(_FIELDS, row, strict=True))
+    values["tags"] = () if values["tags"] is None else tuple(msgpack.unpackb(values["tags"]))
+    values["saving"] = Saving() if values["saving"] is None else Saving(*msgpack.unpackb(values["saving"]))
+    entry_id = values.pop("id")
+    entry = Entry(**values)
+    return Stored(entry_id, entry) if servable(entry, now) else None
+
+
+def _last_seq(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[at : at + _BATCH] for at in range(0, len(ids), _BATCH))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,1 @@
+"""The text level: from a prompt to a verdict."""

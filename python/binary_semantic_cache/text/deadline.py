@@ -1,0 +1,114 @@
+"""Calls to what may hang or be dead: bounded in time, and not made while it is known to be down."""
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Generic, TypeVar
+
+from binary_semantic_cache.errors import BinarySemanticCacheError
+
+__all__ = ["Guarded", "UnavailableError"]
+
+_logger = logging.getLogger(__name__)
+
+_FAILURES_TO_OPEN = 3
+_COOL_DOWN_SECONDS = 10.0
+_MOST_THREADS = 32
+
+T = TypeVar("T")
+
+
+class UnavailableError(BinarySemanticCacheError):
+    """A call failed, did not end in time, or was not made as the calls before it failed."""
+
+    def __init__(self, what: str, why: str, *, timed_out: bool) -> None:
+        super().__init__(f"{what} {why}")
+        self.timed_out = timed_out
+        self.why = why
+
+
+class Guarded(Generic[T]):
+    """Calls one thing (an embedder, a store, a verifier), so that the caller is never held up or hurt.
+
+    After three failures in a row calls fail at once for ten seconds; then one is tried again. Only the class
+    of an exception is logged: its message may hold text of a prompt.
+
+    Args:
+        what: names the thing in errors and logs.
+        bounded: its calls end in bounded time by themselves; otherwise each runs in a thread of its own,
+            which is left behind if it does not end in time. A call that is left behind may still have its
+            effect.
+    """
+
+    def __init__(self, what: str, *, bounded: bool) -> None:
+        self._what = what
+        self._bounded = bounded
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._closed_until = 0.0
+        self._threads = 0
+
+    def call(self, work: Callable[[], T], deadline: float) -> T:
+        """What `work` returns.
+
+        Args:
+            work: called with nothing.
+            deadline: by `time.monotonic`; no later does this return or raise.
+
+        Raises:
+            UnavailableError: for every `Exception` of `work`, too.
+        """
+        if self._failures >= _FAILURES_TO_OPEN and monotonic() < self._closed_until:
+            raise UnavailableError(self._what, "is not asked while it fails", timed_out=False)
+        try:
+            result = work() if self._bounded else self._in_thread(work, deadline)
+        except UnavailableError:
+            self._failed()
+            raise
+        except Exception as exc:
+            self._failed()
+            _logger.warning("%s failed: %s", self._what, type(exc).__name__)
+            raise UnavailableError(self._what, f"failed: {type(exc).__name__}", timed_out=False) from exc
+        self._failures = 0
+        return result
+
+    def _failed(self) -> None:
+        with self._lock:
+            self._failures += 1
+            self._closed_until = monotonic() + _COOL_DOWN_SECONDS
+
+    def _in_thread(self, work: Callable[[], T], deadline: float) -> T:
+        with self._lock:
+            if self._threads >= _MOST_THREADS:
+                raise UnavailableError(
+                    self._what, f"has {_MOST_THREADS} calls that do not end", timed_out=True
+                )
+            self._threads += 1
+        done: SimpleQueue[tuple[bool, T | BaseException]] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                outcome: tuple[bool, T | BaseException] = (True, work())
+            except BaseException as exc:
+                outcome = (False, exc)
+            with self._lock:
+                self._threads -= 1
+            done.put(outcome)
+
+        try:
+            threading.Thread(target=run, name=f"bsc {self._what}", daemon=True).start()
+        except BaseException:
+            with self._lock:
+                self._threads -= 1
+            raise
+        try:
+            worked, result = done.get(timeout=max(0.0, deadline - monotonic()))
+        except Empty:
+            _logger.warning("%s did not answer in time", self._what)
+            raise UnavailableError(self._what, "did not answer in time", timed_out=True) from None
+        if worked:
+            return result  # type: ignore[return-value]
+        assert isinstance(result, BaseException)
+        raise result

@@ -1,0 +1,203 @@
+"""From an embedded text to the entry whose answer may be served, or to the reason why there is none."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from binary_semantic_cache.stores import Store, Stored
+from binary_semantic_cache.text.deadline import Guarded, UnavailableError
+from binary_semantic_cache.text.mirror import Mirror, Near
+from binary_semantic_cache.text.vectors import cosines, radius
+from binary_semantic_cache.text.verdict import Candidate, MissReason, Veto
+
+__all__ = ["CANDIDATES", "Decision", "Judgement", "PairGuards", "Query", "Verifier"]
+
+CANDIDATES = 64
+"""Entries re-scored for one lookup; those beyond are counted as an overflow."""
+_READ = 8
+"""Entries above the threshold whose prompts are read: with eight refused, a ninth is hardly the right one."""
+
+Verifier = Callable[[str, str], object]
+"""Called with a prompt and a candidate's prompt; true if the candidate's answer answers the prompt."""
+
+
+class PairGuards(Protocol):
+    """Sees whether two prompts ask for different things."""
+
+    def check(self, prompt: str, candidates: Sequence[str]) -> list[list[Veto]]:
+        """The objections to serving each candidate's answer to `prompt`; empty where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A text as the decision takes it."""
+
+    text: str
+    scope: bytes
+    key: bytes
+    embedding: NDArray[np.float32]
+    """Of length 1."""
+    code: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the decision came to."""
+
+    served: Stored | None
+    candidates: tuple[Candidate, ...]
+    """Most similar first; the one served has no `refused`."""
+    reason: MissReason | None
+    detail: str = ""
+    pair: bytes = b""
+    overflow: bool = False
+
+
+class Decision:
+    """Candidates by Hamming distance, exact re-scoring, guards, verifier: each can only veto.
+
+    Args:
+        store: holds vectors and bodies.
+        store_calls: how to call it.
+        mirror: the index of it.
+        guards: `None` for none.
+        verifier: `None` for none.
+        pair: the keyed hash of two keys, for pairs that were reported.
+        code_bits: bits of a code.
+        now: the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        store_calls: Guarded[object],
+        mirror: Mirror,
+        guards: PairGuards | None,
+        verifier: Verifier | None,
+        pair: Callable[[bytes, bytes], bytes],
+        code_bits: int,
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._store_calls = store_calls
+        self._mirror = mirror
+        self._guards = guards
+        self._verifier = verifier
+        self._verifier_calls: Guarded[object] = Guarded("verifier", bounded=False)
+        self._pair = pair
+        self._code_bits = code_bits
+        self._now = now
+        self._radii: dict[float, int] = {}
+
+    def judge(
+        self, query: Query, threshold: float, deadline: float, *, look_at_all: bool = False
+    ) -> Judgement:
+        """Finds the most similar entry that nothing speaks against.
+
+        Args:
+            query: the text, with scope, key, embedding and code.
+            threshold: least cosine of a hit.
+            deadline: by `time.monotonic`.
+            look_at_all: judge every candidate in full, those below the threshold too, for an explanation.
+
+        Raises:
+            UnavailableError: the store failed or was too slow.
+        """
+        ranked, overflow = self._ranked(query, threshold, deadline, all_within=look_at_all)
+        judged: list[Candidate] = []
+        served: Stored | None = None
+        pair, first_reason, detail = b"", None, ""
+        for near, candidate in ranked[: CANDIDATES if look_at_all else _READ]:
+            far = candidate.similarity < threshold
+            if far and not look_at_all:
+                judged.append(replace(candidate, refused=MissReason.BELOW_THRESHOLD))
+                break
+            stored = self._read(query, near, deadline)
+            if stored is None:
+                continue  # expired or removed since the index saw it
+            candidate = replace(candidate, prompt=stored.entry.prompt)
+            this_pair = self._pair(query.key, stored.entry.key)
+            candidate, why = self._judged(query, candidate, this_pair, deadline)
+            if far:
+                candidate = replace(candidate, refused=MissReason.BELOW_THRESHOLD)
+            judged.append(candidate)
+            if candidate.refused is None and served is None:
+                served, pair = stored, this_pair
+                if not look_at_all:
+                    break
+            elif candidate.refused is not None and not far and first_reason is None:
+                first_reason, detail = candidate.refused, why
+        if served is not None:
+            return Judgement(served, tuple(judged), None, pair=pair, overflow=overflow)
+        if first_reason is None:
+            first_reason = MissReason.BELOW_THRESHOLD if judged else MissReason.NO_CANDIDATE
+        return Judgement(None, tuple(judged), first_reason, detail, overflow=overflow)
+
+    def _ranked(
+        self, query: Query, threshold: float, deadline: float, *, all_within: bool
+    ) -> tuple[list[tuple[Near, Candidate]], bool]:
+        """Candidates inside the radius with their cosines, most similar first; newest first among equals."""
+        self._store_calls.call(self._mirror.sync, deadline)
+        within = self._code_bits if all_within else self._radius(threshold)
+        limit = 10 if all_within else CANDIDATES
+        near, overflow = self._mirror.within(query.scope, query.code, within, limit)
+        if not near:
+            return [], False
+        ids = [found.entry_id for found in near]
+        packed = self._store_calls.call(lambda: self._store.vectors(ids), deadline)
+        assert isinstance(packed, list)
+        scores = cosines(query.embedding, packed)
+        candidates = [
+            Candidate(
+                found.entry_id,
+                found.distance,
+                # Without vectors: the cosine at which so many bits differ on average.
+                math.cos(math.pi * found.distance / self._code_bits) if score is None else score,
+            )
+            for found, score in zip(near, scores, strict=True)
+        ]
+        pairs = list(zip(near, candidates, strict=True))
+        pairs.sort(key=lambda pair: (-pair[1].similarity, pair[1].distance, -pair[1].entry_id))
+        return pairs, overflow and not all_within
+
+    def _radius(self, threshold: float) -> int:
+        found = self._radii.get(threshold)
+        if found is None:
+            if len(self._radii) > 256:
+                self._radii.clear()
+            found = self._radii[threshold] = radius(threshold, self._code_bits)
+        return found
+
+    def _read(self, query: Query, near: Near, deadline: float) -> Stored | None:
+        stored = self._store_calls.call(
+            lambda: self._store.get(near.entry_id, query.scope, near.code, self._now()), deadline
+        )
+        assert stored is None or isinstance(stored, Stored)
+        return stored
+
+    def _judged(
+        self, query: Query, candidate: Candidate, pair: bytes, deadline: float
+    ) -> tuple[Candidate, str]:
+        assert candidate.prompt is not None
+        if self._mirror.is_forbidden(pair):
+            return replace(candidate, refused=MissReason.REPORTED), ""
+        if self._guards is not None:
+            (vetoes,) = self._guards.check(query.text, [candidate.prompt])
+            if vetoes:
+                named = ", ".join(dict.fromkeys(veto.guard for veto in vetoes))
+                return replace(candidate, vetoes=tuple(vetoes), refused=MissReason.GUARD), named
+        if self._verifier is not None:
+            verifier, prompt = self._verifier, candidate.prompt
+            try:
+                agreed = self._verifier_calls.call(lambda: verifier(query.text, prompt), deadline)
+            except UnavailableError as exc:
+                reason = MissReason.VERIFIER_TIMEOUT if exc.timed_out else MissReason.VERIFIER_FAILED
+                return replace(candidate, refused=reason), exc.why
+            if not agreed:
+                return replace(candidate, refused=MissReason.VERIFIER), ""
+        return candidate, ""

@@ -1,0 +1,222 @@
+"""The index that a process keeps of a store: a fold over the store's log."""
+
+import threading
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
+from binary_semantic_cache.errors import CursorLostError
+from binary_semantic_cache.fork import keep_over_fork
+from binary_semantic_cache.stores import Change, ChangeKind, Store
+from binary_semantic_cache.vector.index import Index
+from binary_semantic_cache.vector.memory import room
+from binary_semantic_cache.vector.table import CodeTable
+
+__all__ = ["Mirror", "Near"]
+
+# Rows of entries that only exact matches may have stand under this scope, which no search is ever given.
+_UNSEARCHED = 0
+_LINES = 4096
+
+
+class Near(NamedTuple):
+    """An entry inside the radius of a query."""
+
+    entry_id: int
+    distance: int
+    code: bytes
+
+
+class Mirror:
+    """Ids, codes, scopes and order of use of all entries of a store, as far as its log was read.
+
+    What it finds is a hint: the store is asked for the body by id, scope and code, so an index that lags
+    behind can cost a hit but never serve a wrong answer. After an exception in the middle of a change it
+    begins anew from a snapshot.
+
+    Args:
+        store: whose log to fold; opened already.
+        hamming: the kernel of the codes.
+        max_entries: further puts evict the least recently used entries; see `take_evicted`.
+    """
+
+    def __init__(self, store: Store, hamming: HammingSimilarity, max_entries: int) -> None:
+        # One fold at a time; apart from the index's lock, so that searches go on while the store is read.
+        self.lock = threading.RLock()
+        keep_over_fork(self, innermost=False)
+        self._store = store
+        self._n_words = hamming.n_words
+        self._code_bits = hamming.code_bits
+        self._index = Index(hamming, max_entries, unique=False, scoped=True)
+        self._max_entries = max_entries
+        self._lock = self._index.lock
+        self._cursor = -1
+        self._evicted: list[int] = []
+        self._forget()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index, its ids and scopes."""
+        with self._lock:
+            return self._index.nbytes + 8 * len(self._index) + self._rows.nbytes + 120 * len(self._scopes)
+
+    def is_forbidden(self, pair: bytes) -> bool:
+        """Whether two texts were reported as never to answer each other."""
+        return pair in self._pairs
+
+    def sync(self) -> None:
+        """Folds what the store's log says since the last time. Raises `StoreError`."""
+        if self._cursor >= 0 and not self._broken and not self._store.moved_past(self._cursor):
+            return
+        if self.lock._is_owned():  # type: ignore[attr-defined]
+            return  # a finaliser or signal handler in the middle of a fold; whoever it interrupted goes on
+        with self.lock:
+            if self._cursor < 0 or self._broken:
+                self._restart()
+            while self._store.moved_past(self._cursor):
+                try:
+                    changes, cursor = self._store.changes(self._cursor, _LINES)
+                except CursorLostError:
+                    self._restart()
+                    continue
+                self._fold(changes)
+                self._cursor = cursor
+
+    def within(self, scope: bytes, code: bytes, radius: int, limit: int) -> tuple[list[Near], bool]:
+        """Up to `limit` entries of `scope` inside `radius`, nearest first, and whether there were more."""
+        query = np.frombuffer(code, "<u8").astype(np.uint64)
+        with self._lock:
+            number = self._scopes.get(scope)
+            if number is None or self._broken:
+                return [], False
+            threshold = 1.0 - radius / self._code_bits
+            rows, distances = self._index.within(query, threshold, limit + 1, number)
+            # The search lets the lock go: the scope may have been dropped and its number given to another.
+            if self._scopes.get(scope) != number:
+                return [], False
+            codes = self._index.columns.codes
+            found = [
+                Near(int(self._ids[row, 0]), distance, codes[row].astype("<u8").tobytes())
+                for row, distance in zip(rows[:limit].tolist(), distances[:limit].tolist(), strict=True)
+            ]
+        return found, rows.size > limit
+
+    def touch(self, entry_id: int, now: float) -> None:
+        """Makes an entry the most recently used."""
+        with self._lock:
+            row = self._row_of(entry_id)
+            if row >= 0:
+                self._index.touch(row, now)
+
+    def oldest(self, n: int) -> list[int]:
+        """The ids of the `n` least recently used entries."""
+        with self._lock:
+            return [int(self._ids[row, 0]) for row in self._index.oldest(n).tolist()]
+
+    def take_evicted(self) -> list[int]:
+        """The ids that had to leave since the last call: the caller removes them from the store."""
+        with self._lock:
+            evicted = self._evicted
+            self._evicted = []
+        return evicted
+
+    def after_fork_in_child(self) -> None:
+        """Nothing is under way: whoever folded let the lock go before the fork."""
+
+    def _forget(self) -> None:
+        self._index.clear()
+        self._ids = room((0, 1), np.uint64)
+        self._rows = CodeTable()
+        self._scopes: dict[bytes, int] = {}
+        self._digests: dict[int, bytes] = {}
+        self._free_numbers: list[int] = []
+        self._populations: dict[int, int] = {}
+        self._pairs: set[bytes] = set()
+        self._evicted = []
+        self._broken = False
+
+    def _restart(self) -> None:
+        cursor, chunks = self._store.snapshot()
+        with self._lock:
+            self._forget()
+        for chunk in chunks:
+            self._fold(chunk)
+        self._cursor = cursor
+
+    def _fold(self, changes: Iterable[Change]) -> None:
+        with self._lock:
+            self._broken = True
+            for change in changes:
+                if change.kind is ChangeKind.PUT:
+                    self._add(change)
+                elif change.kind is ChangeKind.DELETE:
+                    self._remove(change.id)
+                elif change.kind is ChangeKind.FORBID:
+                    self._pairs.add(change.pair)
+                else:
+                    self._remove_up_to(change.id)
+            self._broken = False
+
+    def _add(self, change: Change) -> None:
+        if self._row_of(change.id) >= 0:
+            return
+        index = self._index
+        index.prepare()
+        searched = len(change.code) == 8 * self._n_words
+        code = np.frombuffer(change.code, "<u8") if searched else np.zeros(self._n_words, np.uint64)
+        if len(index) >= self._max_entries:
+            oldest = int(index.oldest(1)[0])
+            self._evicted.append(int(self._ids[oldest, 0]))
+            self._drop(oldest)
+        number = self._number_of(change.scope) if searched else _UNSEARCHED
+        row, _ = index.add(code, float(change.id), number)
+        self._populations[number] = self._populations.get(number, 0) + 1
+        if row >= len(self._ids):
+            ids = room((max(64, index.columns.capacity), 1), np.uint64)
+            ids[: len(self._ids)] = self._ids
+            self._ids = ids
+        self._ids[row, 0] = change.id
+        if not self._rows.has_room(len(index)):
+            others = index.order()
+            self._rows.build(self._ids, others[others != row].copy(), self._max_entries + 1)
+        self._rows.insert(self._ids, row)
+        index.publish(row)
+
+    def _remove(self, entry_id: int) -> None:
+        row = self._row_of(entry_id)
+        if row >= 0:
+            self._drop(row)
+
+    def _remove_up_to(self, last_id: int) -> None:
+        rows = self._index.order()
+        for row in rows[self._ids[rows, 0] <= last_id].tolist():
+            self._drop(row)
+
+    def _drop(self, row: int) -> None:
+        number = self._index.scope_of(row)
+        self._rows.remove(self._ids, row)
+        self._index.remove(row)
+        self._populations[number] -= 1
+        if not self._populations[number]:
+            del self._populations[number]
+            if number != _UNSEARCHED:
+                del self._scopes[self._digests.pop(number)]
+                self._free_numbers.append(number)
+
+    def _row_of(self, entry_id: int) -> int:
+        if not self._rows.built:
+            return -1
+        return self._rows.find(self._ids, np.array([entry_id], np.uint64))
+
+    def _number_of(self, scope: bytes) -> int:
+        number = self._scopes.get(scope)
+        if number is None:
+            number = self._free_numbers.pop() if self._free_numbers else len(self._scopes) + 1
+            self._scopes[scope] = number
+            self._digests[number] = scope
+        return number

@@ -1,0 +1,101 @@
+"""Embeddings as entries carry them for exact re-scoring: bytes that name their own format."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from binary_semantic_cache.errors import CorruptFileError, InvalidValueError
+
+__all__ = ["VectorFormat", "checked_format", "cosines", "pack", "radius", "unit"]
+
+VectorFormat = Literal["int8", "float16", "float32", "none"]
+
+# First byte of a packed vector. int8: a float32 scale and one byte a dimension.
+_INT8, _FLOAT16, _FLOAT32 = 1, 2, 3
+
+
+def checked_format(name: str) -> VectorFormat:
+    """`name` if it is a format."""
+    for known in get_args(VectorFormat):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    raise InvalidValueError(f"expected vectors as one of {', '.join(get_args(VectorFormat))}, got {name!r}")
+
+
+def unit(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`embedding` scaled to length 1; zeros stay zeros."""
+    norm = math.sqrt(float(embedding @ embedding))
+    return embedding / np.float32(norm) if norm > 0.0 else embedding
+
+
+def pack(embedding: NDArray[np.float32], form: VectorFormat) -> bytes:
+    """An embedding of length 1 as bytes; empty for `none`."""
+    if form == "none":
+        return b""
+    if form == "float32":
+        return b"".join((bytes([_FLOAT32]), embedding.astype("<f4").tobytes()))
+    if form == "float16":
+        return b"".join((bytes([_FLOAT16]), embedding.astype("<f2").tobytes()))
+    greatest = float(np.abs(embedding).max(initial=0.0))
+    scale = np.array([greatest / 127.0 or 1.0], dtype="<f4")
+    levels = np.rint(embedding / scale[0]).astype(np.int8)
+    return b"".join((bytes([_INT8]), scale.tobytes(), levels.tobytes()))
+
+
+def cosines(query: NDArray[np.float32], packed: Sequence[bytes]) -> Sequence[float | None]:
+    """The cosine of `query`, of length 1, with each packed vector; `None` for an empty one.
+
+    Raises:
+        CorruptFileError: a vector has another length than the query or a format that does not exist.
+    """
+    dimension = query.size
+    quantized = 5 + dimension
+    if packed and all(len(blob) == quantized and blob[0] == _INT8 for blob in packed):
+        rows = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), quantized)[:, 5:]
+        return _of_rows(query, rows.view(np.int8).astype(np.float32))
+    return [_cosine(query, blob) if blob else None for blob in packed]
+
+
+def _cosine(query: NDArray[np.float32], blob: bytes) -> float:
+    skip = 5 if blob[0] == _INT8 else 1
+    dtype = {_INT8: "i1", _FLOAT16: "<f2", _FLOAT32: "<f4"}.get(blob[0])
+    if dtype is None or len(blob) - skip != query.size * np.dtype(dtype).itemsize:
+        raise CorruptFileError(f"expected a vector of {query.size} numbers, got {len(blob)} bytes")
+    row = np.frombuffer(blob, dtype, offset=skip).astype(np.float32)
+    return _of_rows(query, row[np.newaxis])[0]
+
+
+def _of_rows(query: NDArray[np.float32], rows: NDArray[np.float32]) -> list[float]:
+    # By the quantized vector's own length: rounding to int8 changes it a little, and the scale cancels out.
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    products = rows @ query
+    return [float(x) for x in np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)]
+
+
+def radius(cosine: float, code_bits: int, *, miss_probability: float = 1e-4) -> int:
+    """The distance within which a code lies, but for `miss_probability`, if its cosine is at least `cosine`.
+
+    Each bit differs with probability arccos(cosine) / pi, independently.
+    Source: Charikar 2002, Similarity estimation techniques from rounding algorithms, section 3.
+    """
+    p = math.acos(max(-1.0, min(1.0, cosine))) / math.pi
+    if p <= 0.0:
+        return 0
+    if p >= 1.0:
+        return code_bits
+    within = 0.0
+    for distance in range(code_bits + 1):
+        log_share = (
+            math.lgamma(code_bits + 1)
+            - math.lgamma(distance + 1)
+            - math.lgamma(code_bits - distance + 1)
+            + distance * math.log(p)
+            + (code_bits - distance) * math.log1p(-p)
+        )
+        within += math.exp(log_share)
+        if within >= 1.0 - miss_probability:
+            return distance
+    return code_bits

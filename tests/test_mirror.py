@@ -1,0 +1,189 @@
+"""The index of a store: a fold over its log, which lags at worst and never mixes entries up."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
+from binary_semantic_cache.stores import Entry
+from binary_semantic_cache.stores.memory import MemoryStore
+from binary_semantic_cache.text import mirror as module
+from binary_semantic_cache.text.mirror import Mirror
+
+A, B = b"a" * 16, b"b" * 16
+
+
+def code_of(number: int) -> bytes:
+    return np.random.default_rng(number).integers(0, 2**64, 4, dtype=np.uint64).astype("<u8").tobytes()
+
+
+def entry(number: int, scope: bytes = A, **changes) -> Entry:
+    made = Entry(
+        number.to_bytes(16), scope, b"o" * 16, code_of(number), b"", f"q{number}", "str", b"a", 0.0, None
+    )
+    return replace(made, **changes)
+
+
+def make(store, max_entries=100) -> Mirror:
+    return Mirror(store, HammingSimilarity(256), max_entries)
+
+
+def ids_near(mirror: Mirror, number: int, scope: bytes = A) -> list[int]:
+    return [near.entry_id for near in mirror.within(scope, code_of(number), 0, 10)[0]]
+
+
+@pytest.fixture
+def store():
+    made = MemoryStore()
+    made.open("model")
+    return made
+
+
+def test_it_finds_what_was_put_before_and_after_it_was_made(store):
+    (first,) = store.put_many([entry(1)])
+    mirror = make(store)
+    mirror.sync()
+    (second,) = store.put_many([entry(2)])
+    assert ids_near(mirror, 2) == []
+    mirror.sync()
+    assert (ids_near(mirror, 1), ids_near(mirror, 2)) == ([first], [second])
+    assert mirror.within(A, code_of(1), 0, 10)[0][0].code == code_of(1)
+
+
+def test_it_finds_nothing_of_another_scope(store):
+    store.put_many([entry(1, A)])
+    mirror = make(store)
+    mirror.sync()
+    assert ids_near(mirror, 1, B) == []
+
+
+def test_an_entry_without_a_code_is_never_found_but_counts(store):
+    store.put_many([entry(1, code=b"")])
+    mirror = make(store)
+    mirror.sync()
+    assert mirror.within(A, bytes(32), 256, 10) == ([], False)
+    assert len(mirror) == 1
+
+
+def test_deletes_and_clears_are_followed(store):
+    first, second, third = store.put_many([entry(1), entry(2), entry(3)])
+    mirror = make(store)
+    mirror.sync()
+    store.delete([second])
+    mirror.sync()
+    assert (ids_near(mirror, 1), ids_near(mirror, 2), ids_near(mirror, 3)) == ([first], [], [third])
+    store.clear(None)
+    (fourth,) = store.put_many([entry(4)])
+    mirror.sync()
+    assert len(mirror) == 1
+    assert ids_near(mirror, 4) == [fourth]
+
+
+def test_a_scope_number_is_used_again_only_for_one_scope_at_a_time(store):
+    mirror = make(store)
+    for number in range(20):
+        scope = bytes([number]) * 16
+        (entry_id,) = store.put_many([entry(number, scope)])
+        mirror.sync()
+        assert ids_near(mirror, number, scope) == [entry_id]
+        store.delete([entry_id])
+        mirror.sync()
+        assert ids_near(mirror, number, scope) == []
+    assert len(mirror._scopes) == len(mirror._populations) == 0
+
+
+def test_beyond_its_size_the_least_recently_used_leaves_and_is_named(store):
+    mirror = make(store, max_entries=3)
+    ids = store.put_many([entry(number) for number in range(3)])
+    mirror.sync()
+    mirror.touch(ids[0], 1.0)
+    store.put_many([entry(3)])
+    mirror.sync()
+    assert mirror.take_evicted() == [ids[1]]
+    assert mirror.take_evicted() == []
+    assert mirror.oldest(2) == [ids[2], ids[0]]
+
+
+def test_a_lost_cursor_leads_to_a_new_beginning(store, monkeypatch):
+    from collections import deque
+
+    mirror = make(store)
+    store.put_many([entry(number) for number in range(5)])
+    mirror.sync()
+    store._log = deque(store._log, maxlen=3)
+    ids = store.put_many([entry(number) for number in range(10, 20)])
+    mirror.sync()
+    assert len(mirror) == 15
+    assert ids_near(mirror, 15) == [ids[5]]
+
+
+def test_an_exception_in_the_middle_of_a_fold_leads_to_a_new_beginning(store, monkeypatch):
+    mirror = make(store)
+    store.put_many([entry(1), entry(2)])
+    mirror.sync()
+    (third, fourth) = store.put_many([entry(3), entry(4)])
+    real, calls = Mirror._add, []
+
+    def failing(self, change):
+        calls.append(change)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(self, change)
+
+    monkeypatch.setattr(Mirror, "_add", failing)
+    with pytest.raises(KeyboardInterrupt):
+        mirror.sync()
+    assert mirror.within(A, code_of(1), 256, 10) == ([], False)
+    monkeypatch.setattr(Mirror, "_add", real)
+    mirror.sync()
+    assert len(mirror) == 4
+    assert (ids_near(mirror, 3), ids_near(mirror, 4)) == ([third], [fourth])
+
+
+def test_pairs_that_must_not_match_are_known(store):
+    store.forbid(b"1" * 16)
+    mirror = make(store)
+    mirror.sync()
+    store.forbid(b"2" * 16)
+    mirror.sync()
+    assert [mirror.is_forbidden(bytes([c]) * 16) for c in b"123"] == [True, True, False]
+
+
+def test_more_candidates_than_asked_for_are_said_to_be_there(store):
+    store.put_many([entry(number, code=code_of(1)) for number in range(5)])
+    mirror = make(store)
+    mirror.sync()
+    found, more = mirror.within(A, code_of(1), 0, 3)
+    assert (len(found), more) == (3, True)
+    assert mirror.within(A, code_of(1), 0, 5)[1] is False
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_after_any_changes_it_equals_a_plain_dictionary(seed, monkeypatch):
+    monkeypatch.setattr(module, "_LINES", 7)
+    rng, store = random.Random(seed), MemoryStore()
+    store.open("model")
+    mirror = make(store, max_entries=1000)
+    held: dict[int, tuple[int, bytes]] = {}
+    for _ in range(800):
+        chance, number, scope = rng.random(), rng.randrange(60), rng.choice([A, B])
+        if chance < 0.6:
+            whole = replace(entry(number, scope), key=number.to_bytes(15) + scope[:1])
+            (entry_id,) = store.put_many([whole])
+            held = {i: row for i, row in held.items() if row != (number, scope)} | {entry_id: (number, scope)}
+        elif chance < 0.9 and held:
+            gone = rng.choice(list(held))
+            store.delete([gone])
+            del held[gone]
+        elif chance < 0.91:
+            store.clear(None)
+            held = {}
+        else:
+            mirror.sync()
+            assert len(mirror) == len(held)
+    mirror.sync()
+    for number in range(60):
+        for scope in (A, B):
+            assert ids_near(mirror, number, scope) == [i for i, row in held.items() if row == (number, scope)]
