@@ -75,7 +75,7 @@ END;
 _FIELDS = ("id", *(field.name for field in fields(Entry)))
 _IN_BODY = {"vector", "prompt", "kind", "payload", "tags", "saving"}
 _COLUMNS = ", ".join(("b." if name in _IN_BODY else "e.") + name for name in _FIELDS)
-_WHOLE = "SELECT " + _COLUMNS + " FROM entry e JOIN body b ON b.id = e.id WHERE "
+_WHOLE = f"SELECT {_COLUMNS} FROM entry e JOIN body b ON b.id = e.id WHERE "  # noqa: S608 - names of our own columns
 _VECTORS = "SELECT id, vector FROM body WHERE id IN ({})"
 _DELETE = "DELETE FROM entry WHERE id IN ({})"
 _PROMPTS = "SELECT e.id, b.prompt FROM entry e JOIN body b ON b.id = e.id WHERE {} ORDER BY e.id"
