@@ -14,6 +14,9 @@ class Embedder(Protocol):
     """Turns texts into embeddings.
 
     A text's embedding depends on the text alone, never on its neighbours in a call.
+
+    Some have `count_tokens(text) -> int` besides: the tokens of the whole of a text, to be compared with
+    `max_tokens`. It is no part of the protocol, because a service does not tell.
     """
 
     @property
@@ -32,8 +35,10 @@ class Embedder(Protocol):
         """Longest text, in the model's tokens, that is embedded whole; `None` when there is no limit."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The embeddings of `texts`, shape `(len(texts), dimension)`, float32, finite.
+        """The embeddings of `texts`, shape `(len(texts), dimension)`, float32, finite; for no texts, no rows.
 
         Raises:
+            InvalidTypeError: `texts` is one string, or one of its items is no string.
+            InvalidValueError: a text is not Unicode, or one that the model refuses.
             EmbedderError: the model could not be run.
         """
