@@ -1,11 +1,14 @@
 """The Python in README, docs and examples runs as it stands."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from embedding_server import EmbeddingServer
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "docs/embedders.md", "examples/quickstart.py"]
@@ -19,8 +22,26 @@ def test_the_python_in_a_document_runs(document, int8_model, tmp_path):
     )
     assert "import" in program
     command = [sys.executable, "-W", "error", "-c", program]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    with EmbeddingServer(dimension=1536) as server:
+        environment = {
+            **os.environ,
+            "OPENAI_API_KEY": "k",
+            "OPENAI_BASE_URL": f"{server.url}/v1",
+            "OLLAMA_HOST": server.url,
+        }
+        result = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_python_that_would_download_a_model_names_what_there_is():
+    """Fenced as `py`, it is not run: only its imports and its syntax are."""
+    blocks = re.findall(r"```py\n(.*?)```", (ROOT / "docs/embedders.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        compile(block, "docs/embedders.md", "exec")
+        exec("\n".join(line for line in block.splitlines() if line.startswith("from ")), {})
 
 
 def test_the_readme_example_answers_from_the_cache(int8_model, tmp_path):

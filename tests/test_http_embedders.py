@@ -491,6 +491,16 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(server, monkey
         assert [asked.path for asked in proxy.asked] == ["http://elsewhere.invalid/api/embed"]
 
 
+def test_an_unusable_proxy_of_the_environment_is_an_error_that_does_not_show_it(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "gopher://user:canary@proxy")
+    with (
+        OllamaEmbedder("m", base_url="http://elsewhere.invalid") as made,
+        pytest.raises(EmbedderError, match="no HTTP client could be made: ValueError") as caught,
+    ):
+        made.embed(["a"])
+    assert "user:" not in "".join(traceback.format_exception(caught.value))
+
+
 FAILURES = [
     status(401, body=f'{{"error": {{"code": "{KEY}", "message": "{KEY} {TEXT}"}}}}'.encode()),
     status(400, body=f'{{"error": "{TEXT} {KEY}"}}'.encode()),

@@ -198,7 +198,8 @@ class JsonService:
         content = bytearray()
         try:
             with client.stream(method, f"{self._base_url}/{path}", json=body, timeout=seconds) as response:
-                # httpx bounds the wait for each piece; the sum is bounded here.
+                # httpx bounds the wait for each piece; the sum is bounded here, once the headers are in
+                # (of those, httpcore takes 100 kB at most).
                 for piece in response.iter_bytes():
                     content += piece
                     if len(content) > most_bytes:
@@ -240,10 +241,16 @@ class JsonService:
         # machine's own loopback address would ask its own, after the texts have left the machine.
         host = urlsplit(self._base_url).hostname or ""
         direct = {f"all://{f'[{host}]' if ':' in host else host}": None} if _is_loopback(host) else None
-        made: httpx.Client = _import_httpx().Client(
-            headers=self._headers, follow_redirects=False, mounts=direct
+        library = _import_httpx()
+        try:
+            made: httpx.Client = library.Client(headers=self._headers, follow_redirects=False, mounts=direct)
+        except (ImportError, ValueError, OSError, library.InvalidURL) as exc:
+            trouble = type(exc).__name__  # its message may show a proxy's password
+        else:
+            return made
+        raise EmbedderError(
+            f"no HTTP client could be made: {trouble}; check the environment's proxies and SSL_CERT_FILE"
         )
-        return made
 
 
 def checked_base_url(base_url: str) -> str:

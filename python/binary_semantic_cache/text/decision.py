@@ -147,7 +147,10 @@ class Decision:
         limit = 10 if all_within else CANDIDATES
         near, overflow = self._mirror.within(query.scope, query.code, within, limit)
         if not near:
-            return [], False
+            nearest = self._mirror.nearest(query.scope, query.code)
+            if nearest is None:
+                return [], False
+            near = [nearest]
         ids = [found.entry_id for found in near]
         packed = self._store_calls.call(lambda: self._store.vectors(ids), deadline)
         assert isinstance(packed, list)

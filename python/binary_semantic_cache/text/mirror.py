@@ -19,6 +19,7 @@ __all__ = ["Mirror", "Near"]
 # Rows of entries that only exact matches may have stand under this scope, which no search is ever given.
 _UNSEARCHED = 0
 _LINES = 4096
+_MOST_FOR_READERS = 100_000
 
 
 class Near(NamedTuple):
@@ -105,6 +106,17 @@ class Mirror:
                 for row, distance in zip(rows[:limit].tolist(), distances[:limit].tolist(), strict=True)
             ]
         return found, rows.size > limit
+
+    def nearest(self, scope: bytes, code: bytes) -> Near | None:
+        """The nearest entry of `scope` however far it is; `None` where the scope is empty or very large.
+
+        For the reader of a miss alone, so it is not looked for where that would take long.
+        """
+        with self._lock:
+            if self._populations.get(self._scopes.get(scope, _UNSEARCHED), 0) > _MOST_FOR_READERS:
+                return None
+            found, _ = self.within(scope, code, self._code_bits, 1)
+        return found[0] if found else None
 
     def touch(self, entry_id: int, now: float) -> None:
         """Makes an entry the most recently used."""
