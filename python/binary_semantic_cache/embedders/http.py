@@ -6,22 +6,18 @@ exceptions hold the request, so each is reduced to its class name before an `Emb
 the handler.
 """
 
-import json
 import logging
 import math
 import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from ipaddress import ip_address
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from binary_semantic_cache.embedders.http_answers import Failure, decoded, describe
 from binary_semantic_cache.errors import (
     EmbedderError,
     InvalidTypeError,
@@ -38,41 +34,6 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 8.0
-_LONGEST_RETRY_AFTER_SECONDS = 60.0
-_RETRIED = frozenset({408, 429})  # and all of 5xx
-
-# The only words of an answer that are repeated in messages: a closed list can carry neither key nor text.
-_REASONS = frozenset(
-    {
-        "billing_hard_limit_reached",
-        "context_length_exceeded",
-        "insufficient_quota",
-        "invalid_api_key",
-        "model_not_found",
-        "rate_limit_exceeded",
-    }
-)
-# Asking again changes nothing about these, whatever status they come with.
-_LASTING = frozenset(
-    {"billing_hard_limit_reached", "context_length_exceeded", "insufficient_quota", "model_not_found"}
-)
-_ADVICE = {
-    "insufficient_quota": "check the account's plan",
-    "context_length_exceeded": "a text is longer than the model's window",
-    401: "check the key",
-    403: "check the key's rights",
-    404: "check the address and the model's name",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why an attempt failed, in words that are safe to show."""
-
-    reason: str
-    again: bool = False
-    retry_after_seconds: float | None = None
-    status: int | None = None
 
 
 class JsonService:
@@ -160,7 +121,7 @@ class JsonService:
             left = self._deadline_seconds - (time.monotonic() - begun)
             seconds = max(min(self._timeout_seconds, left), 0.001)  # a long sleep may have overrun
             answer = self._try(method, path, body, seconds, most_bytes)
-            if not isinstance(answer, _Failure):
+            if not isinstance(answer, Failure):
                 return answer[0]
             failure = f"{self.host} {answer.reason}"
             if not answer.again:
@@ -190,7 +151,7 @@ class JsonService:
 
     def _try(
         self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float, most_bytes: int
-    ) -> tuple[Any] | _Failure:
+    ) -> tuple[Any] | Failure:
         """One attempt: the answer, boxed because any JSON value can be one, or why there is none."""
         httpx = _import_httpx()
         client = self._client()
@@ -203,25 +164,25 @@ class JsonService:
                 for piece in response.iter_bytes():
                     content += piece
                     if len(content) > most_bytes:
-                        return _Failure(f"answered with more than {most_bytes} bytes")
+                        return Failure(f"answered with more than {most_bytes} bytes")
                     if time.monotonic() > ends:
-                        return _Failure("did not answer in time", again=True)
+                        return Failure("did not answer in time", again=True)
         except httpx.TimeoutException:
-            return _Failure("did not answer in time", again=True)
+            return Failure("did not answer in time", again=True)
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as exc:
-            return _Failure(f"cannot be asked: {type(exc).__name__}")
+            return Failure(f"cannot be asked: {type(exc).__name__}")
         except httpx.TransportError as exc:
-            return _Failure(f"could not be reached or cut the connection: {type(exc).__name__}", again=True)
+            return Failure(f"could not be reached or cut the connection: {type(exc).__name__}", again=True)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            return _Failure(f"gave no readable answer: {type(exc).__name__}")
+            return Failure(f"gave no readable answer: {type(exc).__name__}")
         except RuntimeError:
             if self._closed:  # by another thread, meanwhile
-                return _Failure("cannot be asked: the embedder is closed")
+                return Failure("cannot be asked: the embedder is closed")
             raise
         if response.status_code == 200:
-            value = _decoded(bytes(content))
-            return _Failure("answered 200 OK, but no JSON") if value is None else value
-        return _describe(response.status_code, response.headers, bytes(content))
+            value = decoded(bytes(content))
+            return Failure("answered 200 OK, but no JSON") if value is None else value
+        return describe(response.status_code, response.headers, bytes(content))
 
     def _client(self) -> "httpx.Client":
         # No lock: one that another thread holds during a fork stays locked in the child for ever.
@@ -283,68 +244,6 @@ def _checked_key(api_key: str) -> str:
     if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
         raise InvalidValueError("expected a key of printable ASCII without spaces or line breaks")
     return api_key
-
-
-def _describe(status: int, headers: Mapping[str, str], content: bytes) -> _Failure:
-    """The failure that an answer other than 200 is."""
-    try:
-        shown = f"answered {status} {HTTPStatus(status).phrase}"  # the server's own phrase could be anything
-    except ValueError:
-        shown = f"answered {status}"
-    if 300 <= status < 400:
-        return _Failure(f"{shown}; redirects are not followed: give the final address", status=status)
-    reason = _known_reason(content)
-    if reason is not None:
-        shown += f" ({reason})"
-    advice = _ADVICE.get(reason or "") or _ADVICE.get(status)
-    if advice is not None:
-        shown += f"; {advice}"
-    again = (status in _RETRIED or status >= 500) and reason not in _LASTING
-    return _Failure(shown, again, _retry_after_seconds(headers.get("Retry-After")), status)
-
-
-def _known_reason(content: bytes) -> str | None:
-    """The reason in an error's body, if it is one of `_REASONS`.
-
-    OpenAI's form is `{"error": {"code": ..., "type": ..., "message": ...}}`, Ollama's `{"error": "..."}`.
-    """
-    value = _decoded(content)
-    error = value[0].get("error") if value is not None and isinstance(value[0], dict) else None
-    fields = error if isinstance(error, dict) else {"message": error}
-    for word in (fields.get("code"), fields.get("type")):
-        if isinstance(word, str) and word in _REASONS:
-            return word
-    # Neither has a code for this one at all times, and both have these words.
-    message = fields.get("message")
-    return "context_length_exceeded" if isinstance(message, str) and "context length" in message else None
-
-
-def _retry_after_seconds(value: str | None) -> float | None:
-    """Seconds to wait by a `Retry-After` header, 0 to 60; `None` if it says nothing usable.
-
-    Source: RFC 9110, section 10.2.3: seconds, or an HTTP date.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(value)
-        except (ValueError, TypeError, OverflowError):
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        seconds = (when - datetime.now(UTC)).total_seconds()
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
-
-
-def _decoded(content: bytes) -> tuple[Any] | None:
-    """The JSON value of `content`, boxed; `None` when it is not JSON."""
-    try:
-        return (json.loads(content),)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _is_loopback(host: str) -> bool:
