@@ -1,6 +1,7 @@
 """Types of the Rust extension. Arrays are borrowed, never copied, unless a docstring says so."""
 
-from typing import Any, final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 __all__ = [
     "HammingSimilarity",
     "RustBinaryEncoder",
+    "TextGuards",
     "available_isas",
     "crc32",
     "table_find",
@@ -89,6 +91,21 @@ class HammingSimilarity:
     def batch_similarity(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.float32]: ...
     def distance(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> int: ...
     def similarity(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float: ...
+
+@final
+class TextGuards:
+    """Does a stored prompt ask what a new one asks? `binary_semantic_cache.text.guards` wraps this."""
+
+    names: ClassVar[tuple[str, ...]]
+    """All guards, in the order in which they are asked."""
+    table_names: ClassVar[tuple[str, ...]]
+    """The tables that can be given; those that are not are empty."""
+
+    def __new__(
+        cls, lexicon: bytes, tables: Mapping[str, Sequence[str]], *, disabled: Sequence[str] = ()
+    ) -> TextGuards: ...
+    def check(self, prompt: str, candidates: Sequence[str]) -> list[list[tuple[str, str]]]:
+        """For each candidate, every veto as (guard, detail)."""
 
 def table_find(
     table: NDArray[np.int32], codes: NDArray[np.uint64], code: NDArray[np.uint64], key: int

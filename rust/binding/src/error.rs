@@ -10,13 +10,17 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     let class = match error {
         Error::Dimension { .. } => "DimensionError",
         Error::Isa { .. } => "UnsupportedIsaError",
+        Error::Lexicon { .. } => "CorruptFileError",
+        Error::LexiconVersion { .. } => "FormatVersionError",
         Error::Size { .. }
         | Error::TooLarge { .. }
         | Error::NotFinite { .. }
         | Error::Threshold(_)
         | Error::UnusedBits { .. }
         | Error::Row { .. }
-        | Error::TableFull { .. } => "InvalidValueError",
+        | Error::TableFull { .. }
+        | Error::TableLine { .. }
+        | Error::Name { .. } => "InvalidValueError",
     };
     raise(py, class, error.to_string())
 }

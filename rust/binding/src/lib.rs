@@ -4,6 +4,7 @@
 mod arrays;
 mod encoder;
 mod error;
+mod guards;
 mod hamming;
 mod table;
 
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 mod binary_semantic_cache_rs {
     #[pymodule_export]
     use crate::encoder::RustBinaryEncoder;
+    #[pymodule_export]
+    use crate::guards::TextGuards;
     #[pymodule_export]
     use crate::hamming::HammingSimilarity;
     #[pymodule_export]

@@ -67,6 +67,36 @@ pub enum Error {
         /// The names that would work.
         available: String,
     },
+    /// A lexicon is damaged, cut short or something else.
+    Lexicon {
+        /// What was found.
+        what: &'static str,
+    },
+    /// A lexicon is written in another version of the format.
+    LexiconVersion {
+        /// The version that can be read.
+        expected: u16,
+        /// The version that came.
+        got: u16,
+    },
+    /// A line of a word list is not an entry of that list.
+    TableLine {
+        /// The list.
+        table: &'static str,
+        /// The line, from 1.
+        line: usize,
+        /// What stands there.
+        got: String,
+    },
+    /// There is no guard or table of that name.
+    Name {
+        /// What was asked for, for example `guard`.
+        what: &'static str,
+        /// The name that was asked for.
+        asked: String,
+        /// The names that would work.
+        available: String,
+    },
 }
 
 impl fmt::Display for Error {
@@ -92,6 +122,16 @@ impl fmt::Display for Error {
             }
             Self::Isa { asked, available } => {
                 write!(f, "expected an instruction set of this machine ({available}), got {asked:?}")
+            }
+            Self::Lexicon { what } => write!(f, "expected a whole lexicon, got {what}"),
+            Self::LexiconVersion { expected, got } => {
+                write!(f, "expected a lexicon of format version {expected}, got {got}")
+            }
+            Self::TableLine { table, line, got } => {
+                write!(f, "expected an entry in line {line} of table {table}, got {got:?}")
+            }
+            Self::Name { what, asked, available } => {
+                write!(f, "expected the name of a {what} ({available}), got {asked:?}")
             }
         }
     }

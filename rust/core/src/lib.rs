@@ -2,10 +2,11 @@
 //!
 //! An embedding becomes a code (the signs of a projection, [`projection`]); a search finds the nearest code by
 //! Hamming distance ([`hamming`]). Results never depend on the instruction set: each bit is the sign of the exact
-//! product, each distance an integer, ties go to the lowest row.
+//! product, each distance an integer, ties go to the lowest row. Beside that, [`guards`] compare texts.
 
 pub mod checksum;
 pub mod error;
+pub mod guards;
 pub mod hamming;
 pub mod isa;
 pub mod projection;

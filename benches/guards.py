@@ -1,0 +1,151 @@
+"""What the guards keep and block on labelled pairs, and what they cost.
+
+    python -m benches.guards --data ../shared/data
+
+A file of pairs holds JSON lines with `a`, `b`, `same` (1: the answer to `a` answers `b`) and `category`. Kept
+is the share of pairs with one answer that no guard vetoes; blocked is the share of the others that some guard
+vetoes. Brackets hold Wilson's interval of 95 %.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from binary_semantic_cache.text.guards import GUARDS, Guards
+
+__all__ = ["main"]
+
+_ROOT = Path(__file__).parents[1]
+_SETS = {
+    "questions": "adversarial/fow_questions.jsonl",
+    "finance": "adversarial/finance.jsonl",
+    "word problems": "numbers/gsmplus.jsonl",
+    "negation": "negation/semantoneg.jsonl",
+    "Quora": "qqp/qqp_calib.jsonl",
+}
+_NAMED = {"numbers", "negation"}
+_NAMED_MORE = _NAMED | {"capitals", "antonyms", "roles", "time"}
+_UNIONS = {
+    "numbers, negation": _NAMED,
+    "+ capitals, antonyms, roles, time": _NAMED_MORE,
+    "+ substitution": _NAMED_MORE | {"substitution"},
+    "all": set(GUARDS),
+}
+_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two texts, whether one answer does for both, and the guards that veto."""
+
+    a: str
+    b: str
+    same: bool
+    category: str
+    vetoes: frozenset[str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the tables; gives the exit status."""
+    given = _parser().parse_args(arguments)
+    present = {name: given.data / path for name, path in _SETS.items() if (given.data / path).is_file()}
+    if not present:
+        print(f"no labelled pairs in {given.data}; --data FOLDER tells where they are", file=sys.stderr)
+        return 2
+    guards = Guards()
+    pairs = {name: _judge(guards, path, str) for name, path in present.items()}
+    rows = {**{name: {name} for name in GUARDS}, **_UNIONS}
+    print(_table("guard", pairs, rows))
+    print()
+    for name in present:
+        if len({pair.category for pair in pairs[name]}) > 1:
+            print(_by_category(name, pairs[name]))
+            print()
+    lower = {name: _judge(guards, path, str.lower) for name, path in present.items()}
+    print(_table("in lower case", lower, {"capitals": {"capitals"}, "all": set(GUARDS)}))
+    print()
+    for name, found in pairs.items():
+        print(f"{name}: {_microseconds(guards, found):.1f} us a pair, the prompt's own analysis included")
+    if given.show:
+        _show(pairs[given.show])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benches.guards", description="Measures the guards.")
+    parser.add_argument(
+        "--data", type=Path, default=_ROOT.parent / "shared" / "data", metavar="FOLDER", help="labelled pairs"
+    )
+    parser.add_argument("--show", choices=_SETS, help="list the pairs of one set that come out wrong")
+    return parser
+
+
+def _judge(guards: Guards, path: Path, change: Callable[[str], str]) -> list[Pair]:
+    pairs = []
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            a, b = change(row["a"]), change(row["b"])
+            vetoes = frozenset(veto.guard for veto in guards.check(a, [b])[0])
+            pairs.append(Pair(a, b, row["same"] == 1, row["category"], vetoes))
+    return pairs
+
+
+def _table(head: str, sets: dict[str, list[Pair]], rows: dict[str, set[str]]) -> str:
+    lines = [f"| {head} | " + " | ".join(f"{name}: kept | blocked" for name in sets) + " |"]
+    lines.append("|---|" + "---|---|" * len(sets))
+    for row, chosen in rows.items():
+        cells = [cell for pairs in sets.values() for cell in _kept_and_blocked(pairs, chosen)]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _by_category(name: str, pairs: list[Pair]) -> str:
+    lines = [f"| {name}, all guards | kept | blocked |", "|---|---|---|"]
+    for category in sorted({pair.category for pair in pairs}):
+        chosen = [pair for pair in pairs if pair.category == category]
+        lines.append(f"| {category} | " + " | ".join(_kept_and_blocked(chosen, set(GUARDS))) + " |")
+    return "\n".join(lines)
+
+
+def _kept_and_blocked(pairs: Iterable[Pair], chosen: set[str]) -> tuple[str, str]:
+    kept = [not pair.vetoes & chosen for pair in pairs if pair.same]
+    blocked = [bool(pair.vetoes & chosen) for pair in pairs if not pair.same]
+    return _share(kept), _share(blocked)
+
+
+def _share(outcomes: list[bool]) -> str:
+    """A percentage with its interval. Source: Wilson 1927, the score interval."""
+    n, z = len(outcomes), 1.96
+    if n == 0:
+        return "-"
+    share = sum(outcomes) / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return f"{share:.1%} [{middle - half:.0%}-{middle + half:.0%}]".replace("%-", "-")
+
+
+def _microseconds(guards: Guards, pairs: list[Pair]) -> float:
+    times = []
+    for _ in range(_ROUNDS):
+        began = perf_counter()
+        for pair in pairs[:1000]:
+            guards.check(pair.a, [pair.b])
+        times.append((perf_counter() - began) / len(pairs[:1000]))
+    return median(times) * 1e6
+
+
+def _show(pairs: list[Pair]) -> None:
+    for pair in pairs:
+        if pair.same == bool(pair.vetoes):
+            print("lost" if pair.same else "served", pair.a, pair.b, *sorted(pair.vetoes), sep=" | ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

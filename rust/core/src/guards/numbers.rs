@@ -1,0 +1,253 @@
+//! Numbers in a text: digits, words, units behind or before them.
+
+use super::tables::{NumberWord, Tables, Unit};
+use super::text::{Role, Word};
+
+/// A number with its unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantity {
+    /// The number as it is compared: `30`, `1.5`, `2024-01-05`, `10:30`.
+    pub key: String,
+    /// Its value, where it has one: dates, times and versions have none.
+    pub value: Option<f64>,
+    /// Another value it may have: 401k is 401 or 401,000.
+    pub other: Option<f64>,
+    /// What the word or sign beside it may measure.
+    pub units: Vec<Unit>,
+    /// The unit as it is written.
+    pub unit: String,
+    /// One, first, second: too often no number to count by itself.
+    pub is_loose: bool,
+}
+
+impl Quantity {
+    fn new(key: String, value: Option<f64>) -> Self {
+        Self { key, value, other: None, units: Vec::new(), unit: String::new(), is_loose: false }
+    }
+
+    fn valued(value: f64) -> Self {
+        Self::new(format!("{value}"), Some(value))
+    }
+}
+
+/// The length of the number at the start of `text`, which begins with a digit: 1,000.5, 2024-01-05, 10:30, 1/2, 1.2.3.
+#[must_use]
+pub fn literal(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let digits =
+        |from: usize| bytes.get(from..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count();
+    let mut end = digits(0);
+    if let Some(length) = date(bytes, end, digits) {
+        return length;
+    }
+    while let Some(&separator) = bytes.get(end) {
+        let following = digits(end + 1);
+        let goes_on = match separator {
+            b',' => following == 3,
+            b'.' | b':' | b'/' => following > 0,
+            _ => false,
+        };
+        if !goes_on {
+            break;
+        }
+        end += 1 + following;
+    }
+    end
+}
+
+/// 2024-01-05 or 05-01-2024; anything else with hyphens is a range.
+fn date(bytes: &[u8], first: usize, digits: impl Fn(usize) -> usize) -> Option<usize> {
+    let second = digits(first + 1);
+    let third = digits(first + second + 2);
+    let is_date = bytes.get(first) == Some(&b'-')
+        && bytes.get(first + second + 1) == Some(&b'-')
+        && matches!((first, second, third), (4, 1..=2, 1..=2) | (1..=2, 1..=2, 2 | 4));
+    is_date.then_some(first + second + third + 2)
+}
+
+/// The numbers of a text. Marks the words that belong to them.
+pub fn read(text: &str, words: &mut [Word], tables: &Tables) -> Vec<Quantity> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let read = if words[at].is_letters {
+            in_words(text, words, at, tables)
+        } else {
+            in_digits(text, words, at, tables)
+        };
+        let Some((mut quantity, mut length)) = read else {
+            at += 1;
+            continue;
+        };
+        length += read_unit(text, words, at, length, tables, &mut quantity);
+        if !quantity.is_loose {
+            for word in &mut words[at..at + length] {
+                word.role = Role::Counted;
+            }
+        }
+        found.push(quantity);
+        at += length;
+    }
+    found
+}
+
+fn in_digits(text: &str, words: &[Word], at: usize, tables: &Tables) -> Option<(Quantity, usize)> {
+    let word = &words[at];
+    if !word.lower.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    // H1N1 is a name; v1.2 is a version.
+    let before = at.checked_sub(1).map(|before| &words[before]);
+    if before.is_some_and(|before| before.is_letters && before.end == word.start && before.lower != "v") {
+        return None;
+    }
+    let mut quantity = parse(&word.lower, prefix(text, word.start));
+    let mut length = 1;
+    let attached = words.get(at + 1).filter(|next| next.start == word.end).map(|next| next.lower.as_str());
+    match attached {
+        Some("k") => {
+            quantity.other = quantity.value.map(|value| value * 1000.0);
+            length += 1;
+        }
+        Some("st" | "nd" | "rd" | "th" | "s" | "x") => {
+            // "1st" may be written "first", "2nd" "second", and those do not count.
+            length += 1;
+        }
+        _ => {}
+    }
+    let scale = words.get(at + length).filter(|next| is_near(text, words[at + length - 1].end, next.start));
+    if let (Some(NumberWord::Scale(scale)), Some(value)) =
+        (scale.and_then(|word| tables.number_words.get(&word.lower)), quantity.value)
+    {
+        quantity = Quantity::valued(value * scale);
+        length += 1;
+    }
+    Some((quantity, length))
+}
+
+/// What a sign in front of the digits does: "-" for a negative number, "." for a decimal without its zero.
+fn prefix(text: &str, start: usize) -> &'static str {
+    let mut before = text[..start].chars().rev();
+    let (last, one_before) = (before.next(), before.next().unwrap_or(' '));
+    match last {
+        Some('.') if !one_before.is_alphanumeric() && one_before != '.' => "0.",
+        Some('-' | '−') if one_before.is_whitespace() || one_before == '(' => "-",
+        _ => "",
+    }
+}
+
+fn parse(literal: &str, prefix: &str) -> Quantity {
+    let plain = format!("{prefix}{}", literal.replace(',', ""));
+    if let Some((x, y)) = plain.split_once('/') {
+        let parts = (x.parse::<f64>(), y.parse::<f64>());
+        let value = if let (Ok(x), Ok(y)) = parts { Some(x / y).filter(|value| value.is_finite()) } else { None };
+        return Quantity::new(plain, value);
+    }
+    if let Some(hour) = plain.strip_suffix(":00").filter(|hour| hour.len() <= 2) {
+        return parse(hour.trim_start_matches('0'), "");
+    }
+    if plain.contains(':') || plain.matches('.').nth(1).is_some() || plain.matches('-').nth(1).is_some() {
+        return Quantity::new(plain.trim_start_matches('0').to_owned(), None);
+    }
+    let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
+    // 5.00 is 5; but 3.10 is another version than 3.1, and 007 another code than 7.
+    if !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0') {
+        return Quantity::new(whole.to_owned(), whole.parse().ok());
+    }
+    let is_exact = !fraction.ends_with('0') && (whole.len() == 1 || !whole.starts_with('0')) && whole.len() <= 15;
+    let value = if is_exact { plain.parse().ok() } else { None };
+    Quantity::new(plain, value)
+}
+
+fn in_words(text: &str, words: &[Word], at: usize, tables: &Tables) -> Option<(Quantity, usize)> {
+    let entry = |at: usize| words.get(at).and_then(|word| tables.number_words.get(&word.lower));
+    let joins = |at: usize| at > 0 && is_near(text, words[at - 1].end, words[at].start);
+    let (mut total, mut current, mut last) = (0.0_f64, 0.0_f64, None);
+    let mut next = at;
+    while let Some(word) = entry(next).copied() {
+        if next > at && !joins(next) {
+            break;
+        }
+        let fits = match (word, last) {
+            (_, None) | (NumberWord::Scale(_), Some(_)) => true,
+            (NumberWord::Alone(_), _) => false,
+            (NumberWord::Ten(_), Some(before)) => matches!(before, NumberWord::Scale(_)),
+            (NumberWord::Unit(value) | NumberWord::Ordinal(value) | NumberWord::Loose(value), Some(before)) => {
+                matches!(before, NumberWord::Scale(_)) || matches!(before, NumberWord::Ten(_)) && value < 10.0
+            }
+        };
+        if !fits {
+            break;
+        }
+        match word {
+            NumberWord::Unit(value)
+            | NumberWord::Ten(value)
+            | NumberWord::Ordinal(value)
+            | NumberWord::Loose(value) => {
+                current += value;
+            }
+            NumberWord::Alone(value) => current = value,
+            NumberWord::Scale(scale) if scale >= 1000.0 => {
+                total += if current == 0.0 { scale } else { current * scale };
+                current = 0.0;
+            }
+            NumberWord::Scale(scale) => current = if current == 0.0 { scale } else { current * scale },
+        }
+        last = Some(word);
+        next += 1;
+        if matches!(word, NumberWord::Alone(_) | NumberWord::Ordinal(_)) {
+            break;
+        }
+        // one hundred and five
+        let goes_on = matches!(word, NumberWord::Scale(_))
+            && words.get(next).is_some_and(|word| word.lower == "and")
+            && matches!(entry(next + 1), Some(NumberWord::Unit(_) | NumberWord::Ten(_) | NumberWord::Loose(_)));
+        if goes_on && joins(next) && joins(next + 1) {
+            next += 1;
+        }
+    }
+    let value = total + current;
+    if next == at || !value.is_finite() || value > 1e15 {
+        return None;
+    }
+    let mut quantity = Quantity::valued(value);
+    quantity.is_loose = next == at + 1 && matches!(last, Some(NumberWord::Loose(_)));
+    Some((quantity, next - at))
+}
+
+/// Reads the unit beside a number; gives the number of words it takes behind it.
+fn read_unit(
+    text: &str,
+    words: &[Word],
+    at: usize,
+    length: usize,
+    tables: &Tables,
+    quantity: &mut Quantity,
+) -> usize {
+    let end = words[at + length - 1].end;
+    if let Some(next) = words.get(at + length)
+        && is_near(text, end, next.start)
+        && let Some(units) = tables.units.get(&next.lower)
+        && (next.is_letters || !quantity.is_loose)
+    {
+        quantity.units.clone_from(units);
+        quantity.unit.clone_from(&next.lower);
+        return 1;
+    }
+    // $5, USD 100: only signs and codes stand before a number.
+    if let Some(before) = at.checked_sub(1).map(|before| &words[before])
+        && is_near(text, before.end, words[at].start)
+        && (!before.is_letters || before.lower.len() == 3)
+        && before.lower != "%"
+        && let Some(units) = tables.units.get(&before.lower)
+    {
+        quantity.units.clone_from(units);
+        quantity.unit.clone_from(&before.lower);
+    }
+    0
+}
+
+/// Nothing but a space, a hyphen or a full stop before a decimal lies between.
+fn is_near(text: &str, from: usize, to: usize) -> bool {
+    matches!(text.get(from..to), Some("" | " " | "-" | "." | " ." | "‑" | "\u{a0}" | "  "))
+}
