@@ -230,7 +230,7 @@ def test_without_tables_the_guards_still_work():
 
 def test_every_table_is_shipped_and_its_lines_are_not_repeated():
     names = {path.name for path in TABLES_FOLDER.iterdir()}
-    assert names == {"lexicon.bin", "WORDNET-LICENSE", *(f"{name}.txt" for name in TABLES)}
+    assert names == {"lexicon.bin", "policy.toml", "WORDNET-LICENSE", *(f"{name}.txt" for name in TABLES)}
     for name in TABLES:
         lines = (TABLES_FOLDER / f"{name}.txt").read_text("utf-8").splitlines()
         entries = [line for line in lines if line and not line.startswith("#")]

@@ -124,7 +124,11 @@ def test_read_only_codes_are_borrowed_and_the_interpreter_is_let_go():
     sys.setswitchinterval(1000)
     try:
         go.set()
-        assert hamming.find_nearest(query, codes, 0.9) is None
+        # A busy machine may need longer than one search to wake the other thread.
+        for _ in range(1_000):
+            assert hamming.find_nearest(query, codes, 0.9) is None
+            if order:
+                break
         order.append("search")
     finally:
         sys.setswitchinterval(interval)

@@ -1,4 +1,11 @@
-"""A semantic cache for LLM calls: embeddings become 256-bit codes, a SIMD scan finds the nearest one."""
+"""A semantic cache for LLM calls: answers given before, found by what a prompt means.
+
+`SemanticCache` takes prompts; `BinarySemanticCache` takes embeddings, which become 256-bit codes that a SIMD
+scan compares. The text level is imported at its first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 try:
     from .binary_semantic_cache_rs import HammingSimilarity, RustBinaryEncoder
@@ -10,13 +17,46 @@ except ImportError as exc:
 
 from .vector.cache import BinarySemanticCache, CacheEntry, CacheStats
 
+if TYPE_CHECKING:
+    from .text.guards import Guards
+    from .text.policy import Policy
+    from .text.request import Request
+    from .text.semantic import SemanticCache
+    from .text.verdict import Hit, Miss, MissReason
+
 __version__ = "0.1.0"
 
 __all__ = [
     "BinarySemanticCache",
     "CacheEntry",
     "CacheStats",
+    "Guards",
     "HammingSimilarity",
+    "Hit",
+    "Miss",
+    "MissReason",
+    "Policy",
+    "Request",
     "RustBinaryEncoder",
+    "SemanticCache",
     "__version__",
 ]
+
+_AT_FIRST_USE = {
+    "Guards": "text.guards",
+    "Hit": "text.verdict",
+    "Miss": "text.verdict",
+    "MissReason": "text.verdict",
+    "Policy": "text.policy",
+    "Request": "text.request",
+    "SemanticCache": "text.semantic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _AT_FIRST_USE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value

@@ -10,7 +10,7 @@
     |   +-- MissingFileError    (FileNotFoundError)  there is no file at the path
     |   +-- CorruptFileError    (ValueError)    the file is damaged, truncated, hostile or not an archive
     |   +-- FormatVersionError  (ValueError)    the file was written in a format this version does not read
-    |   +-- CursorLostError                     a store's log no longer reaches back to where a reader stopped
+    |   +-- CursorLostError     (LookupError)   a store's log no longer reaches back to where a reader stopped
     |   +-- ClosedError         (ValueError)    the cache was closed
     +-- FingerprintError        (ValueError)    made another way: dimension, bits, seed, projection, model
     +-- ReentrantUseError       (RuntimeError)  a finaliser or signal handler used a cache at work
@@ -62,7 +62,7 @@ class FormatVersionError(StoreError, ValueError):
     """The file was written in a format that this version does not read."""
 
 
-class CursorLostError(StoreError):
+class CursorLostError(StoreError, LookupError):
     """A store's log no longer reaches back to where a reader stopped; a snapshot does."""
 
 

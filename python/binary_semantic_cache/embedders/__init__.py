@@ -16,7 +16,9 @@ class Embedder(Protocol):
     A text's embedding depends on the text alone, never on its neighbours in a call.
 
     Some have `count_tokens(text) -> int` besides: the tokens of the whole of a text, to be compared with
-    `max_tokens`. It is no part of the protocol, because a service does not tell.
+    `max_tokens`. It is no part of the protocol, because a service does not tell. One that waits for nobody
+    (no network, no lock held for long) says so by `bounded = True` and is then called without a thread of its
+    own.
     """
 
     @property

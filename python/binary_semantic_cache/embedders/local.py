@@ -37,6 +37,9 @@ class LocalEmbedder:
     once; with `threads=1` it starts none of its own.
     """
 
+    bounded = True
+    """It waits for nobody: a text takes as long as its tokens, of which there are 256 at most."""
+
     def __init__(
         self,
         model_folder: str | Path | None = None,

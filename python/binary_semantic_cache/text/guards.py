@@ -8,12 +8,12 @@ stand in the folder `tables` beside this file; `docs/guards.md` describes all of
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from binary_semantic_cache.binary_semantic_cache_rs import TextGuards
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError, MissingFileError, StoreError
+from binary_semantic_cache.text.verdict import Veto
 
 __all__ = ["GUARDS", "TABLES", "Guards", "Veto"]
 
@@ -21,20 +21,6 @@ GUARDS: tuple[str, ...] = TextGuards.names
 TABLES: tuple[str, ...] = TextGuards.table_names
 
 _LEXICON = "lexicon.bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Veto:
-    """Why a stored prompt is not what the new one asks.
-
-    Attributes:
-        guard: the guard that vetoes, one of `GUARDS`.
-        detail: what differs, the new prompt first, such as "30 against 60". For people: its
-            wording may change.
-    """
-
-    guard: str
-    detail: str
 
 
 class Guards:

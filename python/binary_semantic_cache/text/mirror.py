@@ -112,10 +112,9 @@ class Mirror:
 
         For the reader of a miss alone, so it is not looked for where that would take long.
         """
-        with self._lock:
-            if self._populations.get(self._scopes.get(scope, _UNSEARCHED), 0) > _MOST_FOR_READERS:
-                return None
-            found, _ = self.within(scope, code, self._code_bits, 1)
+        if self._populations.get(self._scopes.get(scope, _UNSEARCHED), 0) > _MOST_FOR_READERS:
+            return None
+        found, _ = self.within(scope, code, self._code_bits, 1)
         return found[0] if found else None
 
     def touch(self, entry_id: int, now: float) -> None:

@@ -13,7 +13,7 @@ class MissReason(StrEnum):
     """Why nothing was served."""
 
     NO_CANDIDATE = "no_candidate"
-    """Nothing in the scope comes near."""
+    """The scope holds nothing that meaning may match."""
     BELOW_THRESHOLD = "below_threshold"
     """The nearest prompt is not near enough."""
     GUARD = "guard"
