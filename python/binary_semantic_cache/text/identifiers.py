@@ -8,6 +8,7 @@ import re
 
 __all__ = ["holds_identifier"]
 
+_DIGIT = re.compile(r"\d")
 _MAIL_BEFORE = re.compile(r"[\w.%+-]$")
 _MAIL_AFTER = re.compile(r"@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8}", re.IGNORECASE)
 # Each match takes the whole run, so none of it is read again.
@@ -28,6 +29,9 @@ def holds_identifier(text: str) -> bool:
         if _MAIL_BEFORE.search(text, max(at - 1, 0), at) and _MAIL_AFTER.match(text, at):
             return True
         at = text.find("@", at + 1)
+    # All else has digits, which most questions have not.
+    if not _DIGIT.search(text):
+        return False
     return any(map(_is_identifier, _RUN.findall(text))) or any(map(_is_iban, _IBAN.findall(text)))
 
 
