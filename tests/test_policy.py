@@ -1,6 +1,9 @@
 """`Policy`: commands, questions about this moment and about the asker are told from the rest."""
 
+import re
 import time
+import tomllib
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from binary_semantic_cache.errors import (
 from binary_semantic_cache.text.policy import Policy
 
 POLICY = Policy()
+SHIPPED = files("binary_semantic_cache.text") / "tables" / "policy.toml"
 
 ACTIONS = [
     "Cancel my order",
@@ -147,6 +151,34 @@ def test_a_table_can_be_replaced(tmp_path: Path) -> None:
         assert policy.classify(text) == {"pets"}
     for text in ("how to feed the cat", "guinea now", "pig now", "cat. now", "tag 123", "Cancel my order"):
         assert policy.classify(text) == frozenset()
+
+
+def test_the_shipped_table_says_nothing_twice_and_nothing_in_vain() -> None:
+    table = tomllib.loads(SHIPPED.read_text())
+    lists = [table["how_to"], *table["sets"].values()]
+    for rules in table["classes"].values():
+        lists += [rules["always"], rules["unless_how_to"]]
+    assert all(len(set(listed)) == len(listed) for listed in lists)
+    named = {name for listed in lists for phrase in listed for name in re.findall(r"[{|](\w+)", phrase)}
+    assert named == table["sets"].keys()
+
+
+@pytest.mark.parametrize("line", ["[classes.b]\nalways = ['{none}']", "[sets]\na = [1]\n[classes.b]"])
+def test_a_table_that_names_no_set_or_no_words_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "table.toml"
+    path.write_text(line)
+    with pytest.raises((InvalidValueError, CorruptFileError)):
+        Policy(exact_only=["b"], table=path)
+
+
+def test_remembered_places_are_forgotten_when_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [*ACTIONS, *FRESH, *PERSONAL, *STABLE]
+    expected = [POLICY.classify(text) for text in texts]
+    monkeypatch.setattr("binary_semantic_cache.text.phrases._MOST_STATES", 3)
+    policy = Policy()
+    for _ in range(2):
+        assert [policy.classify(text) for text in texts] == expected
+        assert len(policy._phrases._states) <= 3
 
 
 @pytest.mark.parametrize(

