@@ -163,7 +163,17 @@ def test_the_shipped_table_says_nothing_twice_and_nothing_in_vain() -> None:
     assert named == table["sets"].keys()
 
 
-@pytest.mark.parametrize("line", ["[classes.b]\nalways = ['{none}']", "[sets]\na = [1]\n[classes.b]"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[classes.b]\nalways = ['{none}']",
+        "[classes.b]\nalways = ['Word']",
+        "[sets]\na = [1]\n[classes.b]",
+        "[sets]\na = ['^ x']\n[classes.b]\nalways = ['{a}']",
+        "[sets]\na = ['x. y']\n[classes.b]\nalways = ['{a}']",
+        "[sets]\na = ['']\n[classes.b]\nalways = ['{a}']",
+    ],
+)
 def test_a_table_that_names_no_set_or_no_words_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "table.toml"
     path.write_text(line)

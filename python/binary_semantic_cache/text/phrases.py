@@ -225,6 +225,7 @@ def _choices(place: str, phrase: str, sets: Sets) -> list[list[str]]:
         choices = [choice for name in names for choice in sets[name]]
     # Read as the text is read, so that a phrase that no text can hold is found here and not never.
     read = [sentences_of(choice) for choice in choices]
-    if any(len(sentences) != 1 or not sentences[0] for sentences in read):
-        raise InvalidValueError(f"expected words, got {place!r} in {phrase!r}")
+    said = [" ".join(word for sentence in sentences for word in sentence) for sentences in read]
+    if said != choices or "" in said:
+        raise InvalidValueError(f"expected lower-case words, got {place!r} in {phrase!r}")
     return [sentences[0] for sentences in read]
