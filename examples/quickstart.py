@@ -1,25 +1,52 @@
-"""Cache the answers of a model: embed a question, ask the cache, fall back to the model.
+"""Put a cache before a model: exact and semantic hits, misses with reasons, scopes, a decorator.
 
 Needs the extra `local` and, once, `bsc model install`.
 """
 
-from binary_semantic_cache import BinarySemanticCache, RustBinaryEncoder
-from binary_semantic_cache.embedders.local import LocalEmbedder
+from binary_semantic_cache import Request, SemanticCache
 
-embedder = LocalEmbedder()
-encoder = RustBinaryEncoder(embedder.dimension)
-cache = BinarySemanticCache(encoder, max_entries=10_000, similarity_threshold=0.844)
+ANSWERS = {
+    "How do I undo the last commit but keep my changes?": "Run `git reset --soft HEAD~1`.",
+    "How long should I boil an egg for a soft yolk?": "Six minutes.",
+}
 
-question = "How do I undo the last commit but keep my changes?"
-cache.put(embedder.embed([question])[0], "Run `git reset --soft HEAD~1`.")
 
-for asked in ("How can I undo my last commit without losing the changes?", "How long should I boil an egg?"):
-    entry = cache.get(embedder.embed([asked])[0])
-    answer = (
-        "a miss: ask the model" if entry is None else f"{entry.response} (similarity {entry.similarity:.3f})"
-    )
-    print(f"{asked}\n  {answer}")
+def ask_model(prompt: str) -> str:
+    print(f"  (the model is asked: {prompt})")
+    return ANSWERS.get(prompt, "I do not know.")
 
-cache.save("quickstart.npz")
-cache.load("quickstart.npz", mmap=True)
-print(f"saved and mapped again: {len(cache)} entry")
+
+with SemanticCache() as cache:  # SemanticCache("answers.db") keeps it, and shares it between processes
+    for question in ANSWERS:
+        cache.get_or_compute(question, ask_model)
+
+    for question in (
+        "How do I undo the last commit but keep my changes?",
+        "How can I undo my last commit and keep my changes?",
+        "How do I undo the last 3 commits but keep my changes?",
+        "Undo the last commit.",
+    ):
+        verdict = cache.lookup(question)
+        print(question)
+        if verdict:
+            print(f"  {verdict.kind} hit: {verdict.response} (asked before: {verdict.prompt})")
+        else:
+            print(f"  miss: {verdict.reason}" + (f" ({verdict.detail})" if verdict.detail else ""))
+
+    # A request of a model's API: all but the last user text belongs to the scope.
+    body = {
+        "model": "some-model",
+        "messages": [
+            {"role": "system", "content": "Answer like a pirate."},
+            {"role": "user", "content": "How long should I boil an egg for a soft yolk?"},
+        ],
+    }
+    print("the same question to a pirate:", cache.lookup(Request.from_openai_chat(body)).reason)
+
+    @cache.cached(ttl_seconds=3600)
+    def translate(text: str, language: str) -> str:
+        return f"<{text} in {language}>"
+
+    print(translate("Where is the library?", "es"), translate("Where is the library?", "fr"))
+    print(cache.explain("How do I undo the last 3 commits but keep my changes?"))
+    print(f"hit rate {cache.stats().hit_rate:.0%}, misses {cache.stats().misses}")

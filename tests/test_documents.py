@@ -11,7 +11,13 @@ import pytest
 from embedding_server import EmbeddingServer
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "docs/embedders.md", "examples/quickstart.py"]
+DOCUMENTS = [
+    "README.md",
+    "docs/embedders.md",
+    "docs/semantic-cache.md",
+    "examples/quickstart.py",
+    "examples/vectors.py",
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -45,8 +51,11 @@ def test_the_python_that_would_download_a_model_names_what_there_is():
 
 
 def test_the_readme_example_answers_from_the_cache(int8_model, tmp_path):
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    command = [sys.executable, "-c", program]
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    command = [sys.executable, "-c", "\n".join(programs)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert result.stdout == "Use the link on the sign-in page.\n"
+    lines = result.stdout.splitlines()
+    assert lines[0] == "Use the link on the sign-in page. | a miss: no_candidate"
+    assert lines[-2].startswith("decision   semantic hit")
+    assert lines[-1] == "Use the link on the sign-in page."
     assert (tmp_path / "answers.npz").exists()

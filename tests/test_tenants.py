@@ -1,4 +1,4 @@
-"""Two tenants under threads, event loops and processes: a million operations, and nobody reads another's answer."""
+"""A million operations of two tenants in threads, event loops and processes: none reads another's answer."""
 
 import asyncio
 import multiprocessing
@@ -15,23 +15,32 @@ from binary_semantic_cache.text.semantic import SemanticCache
 from words import NoGuards, WordEmbedder
 
 TENANTS = ("alpha", "beta")
-WORDS = "how do i reset the password of my account when it was locked by the system last night".split()
-PROMPTS = [" ".join(WORDS[:n] + [extra]) for n in range(6, 17) for extra in ("please", "now", "again", "", "today")]
+WORDS = "how do i reset the password of my account when it was locked by the system last night"
+PROMPTS = [
+    " ".join([*WORDS.split(" ")[:n], extra]).strip()
+    for n in range(6, 17)
+    for extra in ("please", "now", "again", "", "today")
+]
+MADE = dict(zip(PROMPTS, WordEmbedder().embed(PROMPTS), strict=True))
 
 
 class Remembering:
-    """The words' embeddings of the prompts, made once: a million operations embed hundreds of thousands of times."""
+    """The embeddings of the prompts, made once: a million operations embed hundreds of thousands of times."""
 
     bounded, max_tokens, dimension, fingerprint = True, 64, 64, "remembering"
-    _made = dict(zip([p.strip() for p in PROMPTS], WordEmbedder().embed(PROMPTS), strict=True))
 
     def embed(self, texts):
-        return np.array([self._made[text] for text in texts])
+        return np.array([MADE[text] for text in texts])
 
 
 def make(path=None) -> SemanticCache:
     return SemanticCache(
-        path, embedder=Remembering(), guards=NoGuards(), policy=Policy(exact_only=()), threshold=0.9, max_entries=80
+        path,
+        embedder=Remembering(),
+        guards=NoGuards(),
+        policy=Policy(exact_only=()),
+        threshold=0.9,
+        max_entries=80,
     )
 
 
@@ -48,7 +57,15 @@ class Tenant:
         """The next operation: its name and the prompt."""
         self.operations += 1
         chance = self.random.random()
-        name = "lookup" if chance < 0.9 else "compute" if chance < 0.95 else "put" if chance < 0.997 else "forget"
+        name = (
+            "lookup"
+            if chance < 0.9
+            else "compute"
+            if chance < 0.95
+            else "put"
+            if chance < 0.997
+            else "forget"
+        )
         return name, self.random.choice(PROMPTS)
 
     def answer(self, prompt: str) -> str:
@@ -124,7 +141,9 @@ def in_processes(path, n_operations: int, n_processes: int = 2) -> list[Tenant]:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     workers = [
-        context.Process(target=process, args=(path, TENANTS[i % 2], 200 + i, n_operations // n_processes, queue))
+        context.Process(
+            target=process, args=(path, TENANTS[i % 2], 200 + i, n_operations // n_processes, queue)
+        )
         for i in range(n_processes)
     ]
     for worker in workers:

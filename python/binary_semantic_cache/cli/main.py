@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from binary_semantic_cache import __version__
-from binary_semantic_cache.cli import demo, model
+from binary_semantic_cache.cli import demo, model, reembed
 from binary_semantic_cache.errors import BinarySemanticCacheError
 
 __all__ = ["build_parser", "main"]
@@ -23,6 +23,7 @@ examples:
   bsc demo --json > report.json    the same figures for a program to read
   bsc model install                fetch, verify and convert the local embedding model
   bsc model show                   where the model lies, its size and fingerprint
+  bsc reembed answers.db           move a cache file to another embedder
 
 `bsc COMMAND --help` tells more about one command.
 """
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     demo.add_parser(subparsers)
     model.add_parser(subparsers)
+    reembed.add_parser(subparsers)
     return parser
 
 

@@ -103,6 +103,7 @@ class SQLiteStore:
         self._abandoned: list[sqlite3.Connection] = []
         self._process = 0
         self._closed = False
+        self._epoch: bytes | None = None
         self._puts_since_trim = 0
 
     @property
@@ -127,11 +128,13 @@ class SQLiteStore:
                     f"{row[0].decode()}; `bsc reembed {self._path}` moves it to another embedder"
                 )
             meta = dict(db.execute("SELECT name, value FROM meta"))
+            self._epoch = meta["epoch"]
         return Opened(meta["epoch"], meta["secret"])
 
     def put_many(self, entries: Sequence[Entry]) -> list[int]:
         """See `Store.put_many`."""
         with self._writing() as db:
+            self._check_epoch(db)
             ids = [_insert(db, entry) for entry in entries]
             self._puts_since_trim += len(ids)
             if self._puts_since_trim >= _TRIM_EVERY:
@@ -213,6 +216,7 @@ class SQLiteStore:
     def snapshot(self) -> tuple[int, Iterator[list[Change]]]:
         """See `Store.snapshot`."""
         with self._reading() as db:
+            self._check_epoch(db)
             cursor = _last_seq(db)
             pairs = [Change(ChangeKind.FORBID, pair=pair) for (pair,) in db.execute("SELECT pair FROM pair")]
         return cursor, self._chunks(pairs)
@@ -224,6 +228,7 @@ class SQLiteStore:
             "WHERE l.seq > ? ORDER BY l.seq LIMIT ?"
         )
         with self._reading() as db:
+            self._check_epoch(db)
             lines = db.execute(query, (cursor, limit)).fetchall()
             last = _last_seq(db)
         if cursor > last or (lines and lines[0][0] != cursor + 1) or (not lines and cursor != last):
@@ -307,7 +312,8 @@ class SQLiteStore:
             # A seq left out of the log makes every reader's cursor lost, and so take a snapshot.
             db.execute("DELETE FROM log WHERE TRUE")
             db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'log'")
-            values = [(fingerprint.encode(), "fingerprint"), (secrets.token_bytes(8), "epoch")]
+            self._epoch = secrets.token_bytes(8)
+            values = [(fingerprint.encode(), "fingerprint"), (self._epoch, "epoch")]
             db.executemany("UPDATE meta SET value = ? WHERE name = ?", values)
         return int(n)
 
@@ -324,6 +330,14 @@ class SQLiteStore:
                 return
             last = rows[-1][0]
             yield [Change(ChangeKind.PUT, entry_id, scope, code) for entry_id, scope, code in rows]
+
+    def _check_epoch(self, db: sqlite3.Connection) -> None:
+        """Keeps one who opened the file before it was re-embedded from mixing codes of two embedders."""
+        if self._epoch is None:
+            return
+        (epoch,) = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        if epoch != self._epoch:
+            raise StoreError(f"{self._path} was moved to another embedder meanwhile; open it again")
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -1,5 +1,6 @@
 """From a text to its embedding and code, within a time limit, or to the reason why it has none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,25 +45,37 @@ class Coder:
         """The embedder's `max_tokens`."""
         return self._embedder.max_tokens
 
+    def is_hopeless(self, text: str) -> bool:
+        """Whether `text` is so long that it need not even be counted."""
+        window = self._embedder.max_tokens
+        return window is not None and len(text) > _MOST_CHARACTERS_A_TOKEN * window
+
     def code(self, text: str, deadline: float) -> CodedText | None:
         """The embedding and code of `text`; `None` if the embedder would not see all of it.
 
         Raises:
             UnavailableError: the embedder failed or was too slow.
         """
-        return self._calls.call(lambda: self._coded(text), deadline)
+        return self._calls.call(lambda: self.code_many([text])[0], deadline)
 
-    def _coded(self, text: str) -> CodedText | None:
-        if self._is_too_long(text):
-            return None
-        made: NDArray[Any] = np.asarray(self._embedder.embed([text]))
+    def code_many(self, texts: Sequence[str]) -> list[CodedText | None]:
+        """As `code` of each, in one call of the embedder and without a time limit. Raises what it raises."""
+        seen = [text for text in texts if not self._is_too_long(text)]
+        if not seen:
+            return [None] * len(texts)
+        coded = dict(zip(seen, self._coded(seen), strict=True))
+        return [coded.get(text) for text in texts]
+
+    def _coded(self, texts: Sequence[str]) -> list[CodedText]:
+        made: NDArray[Any] = np.asarray(self._embedder.embed(texts))
         dimension = self._encoder.embedding_dim
-        if made.shape != (1, dimension) or not np.isfinite(made).all() or not made.any():
+        shape = (len(texts), dimension)
+        if made.shape != shape or not np.isfinite(made).all() or not made.any(axis=1).all():
             raise EmbedderError(
-                f"expected a finite embedding of shape (1, {dimension}), not all zeros, got {made.shape}"
+                f"expected finite embeddings of shape {shape}, none all zeros, got shape {made.shape}"
             )
-        embedding = unit(made[0].astype(np.float32))
-        return CodedText(embedding, self._encoder.encode(embedding).astype("<u8").tobytes())
+        embeddings = [unit(row) for row in made.astype(np.float32)]
+        return [CodedText(row, self._encoder.encode(row).astype("<u8").tobytes()) for row in embeddings]
 
     def _is_too_long(self, text: str) -> bool:
         """Whether the embedder would see only a part; said early where it cannot be counted."""
@@ -70,6 +83,6 @@ class Coder:
         if window is None or len(text.encode()) + _MARKS <= window:
             return False
         count = getattr(self._embedder, "count_tokens", None)
-        if count is None or len(text) > _MOST_CHARACTERS_A_TOKEN * window:
+        if count is None or self.is_hopeless(text):
             return True
         return bool(count(text) > window)

@@ -101,7 +101,9 @@ class Lookup:
         return verdict
 
     def classify(self, asked: Asked) -> None:
-        """Looks whether policy keeps the text from being matched by meaning."""
+        """Looks whether length or policy keeps the text from being matched by meaning."""
+        if asked.exact_only is None and self._coder.is_hopeless(asked.fingerprint.text):
+            asked.exact_only = self._too_long()
         if asked.exact_only is None:
             found = self._policy.classify(asked.fingerprint.text)
             if found:
@@ -112,7 +114,7 @@ class Lookup:
         if asked.coded is None:
             asked.coded = self._coder.code(asked.fingerprint.text, deadline)
             if asked.coded is None:
-                asked.exact_only = MissReason.TOO_LONG, f"more than {self._coder.window} tokens"
+                asked.exact_only = self._too_long()
 
     def explain(self, prompt: str | Request, scope: JSON, threshold: float) -> Explanation:
         """Every step of the decision; no entry is used by it. Raises `StoreError`, `EmbedderError`."""
@@ -237,6 +239,9 @@ class Lookup:
                 self._store_calls.call(
                     lambda: self._store.prolong(stored.id, now + ttl), monotonic() + self._timeout_seconds
                 )
+
+    def _too_long(self) -> tuple[MissReason, str]:
+        return MissReason.TOO_LONG, f"more than {self._coder.window} tokens"
 
     def _store_miss(self, exc: UnavailableError) -> Miss:
         self._counters.add_named("failures", "store")
