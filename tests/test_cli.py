@@ -89,7 +89,7 @@ def test_error_of_the_package_is_one_line_and_status_1(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one child on Windows")
 def test_interrupt_ends_with_status_130_and_no_traceback(int8_model):
     child = subprocess.Popen([*BSC, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not child.stderr.readline().startswith("[2/6] embed"):
+    while not child.stderr.readline().startswith("[2/5] embed"):
         assert child.poll() is None
     child.send_signal(signal.SIGINT)
     _, rest = child.communicate()
@@ -109,7 +109,7 @@ def test_reader_that_leaves_early_gets_no_traceback(int8_model):
     finally:
         os.close(writer)
     assert done.returncode == 141
-    assert done.stderr.splitlines()[-1].startswith("[6/6]")
+    assert done.stderr.splitlines()[-1].startswith("[5/5]")
 
 
 def test_help_loads_neither_the_model_runtime_nor_the_demonstration():
@@ -126,7 +126,7 @@ def test_help_loads_neither_the_model_runtime_nor_the_demonstration():
 
 def test_every_command_says_what_it_runs():
     parser = build_parser()
-    for command in (["demo"], ["model"], ["model", "install"], ["model", "show"]):
+    for command in (["demo"], ["model"], ["model", "install"], ["model", "show"], ["reembed", "x.db"]):
         assert callable(parser.parse_args(command).run)
 
 

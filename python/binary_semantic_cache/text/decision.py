@@ -114,13 +114,16 @@ class Decision:
         pair, first_reason, detail = b"", None, ""
         for near, candidate in ranked[: CANDIDATES if look_at_all else _READ]:
             far = candidate.similarity < threshold
-            if far and not look_at_all:
-                judged.append(replace(candidate, refused=MissReason.BELOW_THRESHOLD))
+            if far and judged and not look_at_all:
                 break
             stored = self._read(query, near, deadline)
             if stored is None:
                 continue  # expired or removed since the index saw it
             candidate = replace(candidate, prompt=stored.entry.prompt)
+            if far and not look_at_all:
+                # For the reader of the miss alone.
+                judged.append(replace(candidate, refused=MissReason.BELOW_THRESHOLD))
+                break
             this_pair = self._pair(query.key, stored.entry.key)
             candidate, why = self._judged(query, candidate, this_pair, deadline)
             if far:

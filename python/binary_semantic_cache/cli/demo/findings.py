@@ -6,17 +6,19 @@ from typing import Literal
 
 from binary_semantic_cache.cli.demo.questions import Kind
 
-__all__ = ["Findings", "Latency", "Outcome", "Reopened", "Verdict"]
+__all__ = ["Alone", "Findings", "Latency", "Outcome", "Reopened", "Served"]
 
-Verdict = Literal["right", "wrong", "missed"]
+Served = Literal["right", "wrong", "missed"]
 """`right` and `wrong` were served; a question without a stored answer can only be `wrong` or `missed`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one question: `nearest` is the most similar stored question, served or not.
+    """What became of one question.
 
-    `nearest_is_right` tells whether its answer is the right one, `because` why a trap needs another answer.
+    `nearest` is the stored question that was served, or the one that came nearest. `nearest_is_right` tells
+    whether its answer is the right one, `reason` why nothing was served, `because` why a trap needs another
+    answer.
     """
 
     kind: Kind
@@ -24,8 +26,21 @@ class Outcome:
     nearest: str
     similarity: float
     nearest_is_right: bool
-    verdict: Verdict
+    verdict: Served
+    reason: str | None = None
     because: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What a threshold alone, on one measure of nearness, would have done with the same questions."""
+
+    measure: str
+    threshold: float
+    paraphrases_right: int
+    paraphrases_wrong: int
+    unrelated_wrong: int
+    traps_wrong: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +54,10 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Reopened:
-    """The second process: who it was, how long mapping the file took, whether all answers were the same."""
+    """The second process: who it was, how long opening the file took, whether all answers were the same."""
 
     pid: int
-    load_ms: float
+    open_ms: float
     equal: bool
 
 
@@ -53,24 +68,23 @@ class Findings:
     subject: str
     embedder: str
     threshold: float
-    code_bits: int
+    radius: int
+    """Bits within which candidates are looked for."""
     entries: int
     outcomes: tuple[Outcome, ...]
+    alone: tuple[Alone, ...]
+    repeats: int
+    """Stored questions asked once more, word for word."""
+    repeats_right: int
     latencies: dict[str, Latency]
     fill_seconds: float
     total_seconds: float
     bytes_per_entry: float
     file_bytes: int
     file: Path | None
-    save_ms: float
     reopened: Reopened
     call_seconds: float
 
-    @property
-    def most_differing_bits(self) -> int:
-        """The largest distance of a hit."""
-        return max(bits for bits in range(self.code_bits + 1) if 1 - bits / self.code_bits >= self.threshold)
-
-    def outcomes_of(self, kind: Kind, verdict: Verdict | None = None) -> list[Outcome]:
+    def outcomes_of(self, kind: Kind, verdict: Served | None = None) -> list[Outcome]:
         """The outcomes of one kind of question, of one verdict if it is given."""
         return [o for o in self.outcomes if o.kind == kind and verdict in (None, o.verdict)]

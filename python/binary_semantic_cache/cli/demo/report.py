@@ -1,30 +1,30 @@
 """The findings of the demonstration as a page to read, or as JSON."""
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from binary_semantic_cache.cli.demo.findings import Findings, Outcome, Verdict
+from binary_semantic_cache.cli.demo.findings import Findings, Outcome, Served
 from binary_semantic_cache.cli.demo.questions import Kind
 
 __all__ = ["as_json", "as_text"]
 
 WIDTH = 92
 
-_VERDICTS: tuple[Verdict, ...] = ("right", "wrong", "missed")
+_VERDICTS: tuple[Served, ...] = ("right", "wrong", "missed")
 
 _COLOUR = {"right": "32", "wrong": "31", "missed": "33", "title": "1", "quiet": "2"}
 
 _LATENCY_LABELS = {
-    "embed": "embed: question to embedding, one at a time",
+    "exact": "a question asked before, word for word",
+    "embed": "embed: question to embedding",
     "encode": "encode: embedding to 256-bit code",
     "search": "search: code among {entries:,} codes",
     "search_100k": "search: code among 100,000 random codes",
-    "get": "get: embedding to answer",
-    "answer": "embed and get: question to answer",
+    "decide": "all of a lookup but the embedding",
+    "lookup": "lookup: question to verdict",
 }
 
 
@@ -55,14 +55,13 @@ class _Page:
         yield self._paint("title", f"Binary Semantic Cache: {found.entries} questions about {found.subject}")
         yield f"embedder    {_shortened(found.embedder, WIDTH - 12)}"
         yield (
-            f"threshold   {found.threshold:g} (--threshold): in a hit at most {found.most_differing_bits} of "
-            f"{found.code_bits} bits differ"
+            f"threshold   cosine {found.threshold:g} (--threshold), among candidates within "
+            f"{found.radius} of 256 bits"
         )
         yield f"filled      {found.entries} questions embedded and stored in {found.fill_seconds:.1f} s"
         yield from self._hits_and_misses()
         yield from self._totals()
-        yield from self._other_thresholds()
-        yield from self._traps_explained()
+        yield from self._what_a_threshold_would_do()
         yield from self._times()
         yield from self._storage()
         yield from self._savings()
@@ -79,7 +78,7 @@ class _Page:
         yield self._title("Hits: asked, and the stored question whose answer was served")
         yield from self._examples(_spread(right, 5))
         yield from self._examples(_spread(found.outcomes_of("paraphrase", "wrong"), 2))
-        yield self._title("Misses: asked, and the nearest stored question, not near enough")
+        yield self._title("Misses: asked, why nothing was served, and the nearest stored question")
         yield from self._examples(_spread(found.outcomes_of("paraphrase", "missed"), 3))
         yield from self._examples(_spread(found.outcomes_of("unrelated", "missed"), 3))
         yield self._title("Traps: another answer is needed, nothing should be served")
@@ -91,7 +90,8 @@ class _Page:
             verdict = self._paint(outcome.verdict, f"{outcome.verdict:<6}")
             yield f"  {outcome.similarity:.3f}  {verdict}  {_shortened(outcome.question, WIDTH - 17)}"
             because = f"  ({outcome.because})" if outcome.because else ""
-            nearest = _shortened(outcome.nearest, WIDTH - 20 - len(because))
+            reason = f"{outcome.reason} | " if outcome.reason else ""
+            nearest = _shortened(reason + outcome.nearest, WIDTH - 20 - len(because))
             yield " " * 17 + self._paint("quiet", f"-> {nearest}{because}")
 
     def _totals(self) -> Iterator[str]:
@@ -113,28 +113,29 @@ class _Page:
             served_right = str(right) if kind == "paraphrase" else "-"
             yield f"  {label:<26}{asked:>8}{served_right:>14}{wrong_cell}{missed:>9}{middle:>19.3f}"
 
-    def _other_thresholds(self) -> Iterator[str]:
-        yield self._title("The same questions at other thresholds")
+    def _what_a_threshold_would_do(self) -> Iterator[str]:
+        found = self._found
+        yield f"  {found.repeats_right} of {found.repeats} stored questions, asked again, were exact hits"
+        yield self._title("The same questions, decided by")
         columns = ("paraphrases right", "wrong", "unrelated wrong", "traps wrong")
-        header = f"  {'threshold':<22}{columns[0]:>20}{columns[1]:>13}{columns[2]:>20}{columns[3]:>15}"
-        yield self._paint("quiet", header)
-        for threshold in sorted({0.80, 0.84375, 0.891, 0.957, self._found.threshold}):
-            served = [o for o in self._found.outcomes if o.similarity >= threshold]
-            counts = Counter((o.kind, o.nearest_is_right) for o in served)
+        yield self._paint(
+            "quiet", f"  {'':<33}{columns[0]:>17}{columns[1]:>7}{columns[2]:>17}{columns[3]:>13}"
+        )
+        for alone in found.alone:
+            label = f"{alone.measure} {alone.threshold:g} alone"
             yield (
-                f"  {threshold:<22g}{counts['paraphrase', True]:>20}{counts['paraphrase', False]:>13}"
-                f"{counts['unrelated', False]:>20}{counts['trap', False]:>15}"
+                f"  {label:<33}{alone.paraphrases_right:>17}{alone.paraphrases_wrong:>7}"
+                f"{alone.unrelated_wrong:>17}{alone.traps_wrong:>13}"
             )
-
-    def _traps_explained(self) -> Iterator[str]:
-        served = len(self._found.outcomes_of("trap", "wrong"))
-        asked = len(self._found.outcomes_of("trap"))
+        right, wrong = (len(found.outcomes_of("paraphrase", verdict)) for verdict in ("right", "wrong"))
+        others = [len(found.outcomes_of(kind, "wrong")) for kind in ("unrelated", "trap")]
+        yield f"  {'the cache, guards and policy':<33}{right:>17}{wrong:>7}{others[0]:>17}{others[1]:>13}"
         yield ""
         yield from _wrapped(
-            f"{served} of {asked} traps were served a wrong answer. The vector level, shown here, compares "
-            "codes and nothing else: a swapped direction, a negation or another number hardly moves an "
-            "embedding, so no threshold can tell such a question from a paraphrase. That takes guards that "
-            "read the text; the vector level has none."
+            f"{others[1]} of {len(found.outcomes_of('trap'))} traps were served a wrong answer. A swapped "
+            "direction, a negation or another number hardly moves an embedding, so no threshold can tell "
+            "such a question from a paraphrase; guards read the text. They know words, not the world: what "
+            "they let pass is for a verifier, a stricter threshold or a scope."
         )
 
     def _times(self) -> Iterator[str]:
@@ -148,13 +149,12 @@ class _Page:
     def _storage(self) -> Iterator[str]:
         found = self._found
         yield self._title("Storage")
-        yield f"  memory          {found.bytes_per_entry:,.0f} bytes an entry, answers not counted"
+        yield f"  memory          {found.bytes_per_entry:,.0f} bytes an entry, the file not counted"
         kept = f", kept as {found.file}" if found.file else ""
         each = found.file_bytes / found.entries
         yield f"  file            {found.file_bytes:,} bytes with all answers, {each:,.0f} an entry{kept}"
-        yield f"  save            {found.save_ms:.1f} ms, atomic and synced to disk"
         reopened = found.reopened
-        yield f"  load with mmap  {reopened.load_ms:.1f} ms, checksums verified, in process {reopened.pid}"
+        yield f"  opened again    in {reopened.open_ms:.1f} ms, in process {reopened.pid}"
         if reopened.equal:
             same = self._paint("right", f"all {len(found.outcomes)} answers equal those of the first process")
         else:
@@ -166,12 +166,12 @@ class _Page:
         asked = len(found.outcomes)
         saved = len(found.outcomes_of("paraphrase", "right"))
         wrong = sum(o.verdict == "wrong" for o in found.outcomes)
-        seconds = saved * found.latencies["answer"].median_us / 1e6
+        seconds = saved * found.latencies["lookup"].median_us / 1e6
         yield self._title("What was saved")
         yield from _wrapped(
             f"{saved} of {asked} questions were answered rightly without a model call. At an assumed "
             f"{found.call_seconds:g} s a call (--call-seconds) that is {saved * found.call_seconds:.0f} s of "
-            f"waiting, answered in {seconds:.2f} s by the measured time from question to answer. "
+            f"waiting, answered in {seconds:.2f} s by the measured time from question to verdict. "
             f"{wrong} more were answered wrongly and count as no saving."
         )
         yield ""
