@@ -100,7 +100,8 @@ impl Literals {
             let may_close = closes && !after.is_alphanumeric() && !before.is_whitespace();
             match open[kind] {
                 Some(start) if may_close => {
-                    let content = text.get(start..at).unwrap_or_default().trim();
+                    let content = text.get(start..at).unwrap_or_default();
+                    let content = content.trim_matches(|c: char| c.is_whitespace() || "\"'“”".contains(c));
                     if !content.is_empty() {
                         self.quoted.push(content.to_owned());
                     }
@@ -189,7 +190,7 @@ fn is_path(chunk: &str) -> bool {
     }
     chunk.contains('\\')
         || ["/", "~/", "./", "../"].iter().any(|head| chunk.starts_with(head))
-        || chunk.matches('/').nth(1).is_some()
+        || chunk.matches('/').nth(1).is_some() && !chunk.contains(char::is_uppercase)
         || chunk.rsplit_once('/').is_some_and(|(_, name)| is_file_name(name))
 }
 
@@ -199,7 +200,7 @@ fn is_file_name(piece: &str) -> bool {
             && name.contains(char::is_alphabetic)
             && (1..=5).contains(&extension.len())
             && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            && extension.bytes().any(|byte| byte.is_ascii_lowercase())
+            && extension.starts_with(|c: char| c.is_ascii_lowercase())
     })
 }
 

@@ -162,7 +162,7 @@ impl Guards {
         match guard {
             Guard::Numbers => quantities::numbers(pair),
             Guard::Units => quantities::units(pair),
-            Guard::Identifiers => verbatim::identifiers(pair),
+            Guard::Identifiers => verbatim::identifiers(pair, tables),
             Guard::Quoted => verbatim::quoted(pair),
             Guard::Code => verbatim::code(pair),
             Guard::Urls => verbatim::urls(pair),

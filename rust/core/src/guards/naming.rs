@@ -1,9 +1,14 @@
 //! Guards for names and times.
 
+use std::collections::HashSet;
+
 use super::pairing::Pairing;
 use super::tables::Tables;
-use super::text::{Case, Text, Word};
+use super::text::{Case, Text, Time, Word};
 use super::verbatim::against;
+
+/// With more times than this, only the same ones in the same order pass.
+const MOST_TIMES: usize = 64;
 
 /// Each text has a name that the other lacks.
 pub fn capitals(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
@@ -51,28 +56,36 @@ fn is_name(word: &Word, text: &Text<'_>, is_known_name: bool, tables: &Tables) -
 
 /// The texts speak of different times.
 pub fn time(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
-    let mut only_b: Vec<&Vec<u16>> = pair.b.times.iter().collect();
-    let mut only_a: Vec<&Vec<u16>> = pair.a.times.iter().collect();
-    // Equal ones first, so that "pm" does not take the "evening" that another word needs.
-    if only_a.len().max(only_b.len()) > 64 {
-        return (pair.a.times != pair.b.times).then(|| "many times, not the same ones".to_owned());
+    // A day that is misspelt in the other text is paired with a word that is no time there.
+    let places = |times: &[Time]| times.iter().map(|time| time.at).collect::<HashSet<_>>();
+    let (in_a, in_b) = (places(&pair.a.times), places(&pair.b.times));
+    let is_misspelt =
+        |partner: Option<usize>, times: &HashSet<usize>| partner.is_some_and(|at| !times.contains(&at));
+    let mut only_a: Vec<&Time> =
+        pair.a.times.iter().filter(|time| !is_misspelt(pair.partner_a[time.at], &in_b)).collect();
+    let mut only_b: Vec<&Time> =
+        pair.b.times.iter().filter(|time| !is_misspelt(pair.partner_b[time.at], &in_a)).collect();
+    if only_a.len().max(only_b.len()) > MOST_TIMES {
+        let is_equal = only_a.iter().map(|time| &time.classes).eq(only_b.iter().map(|time| &time.classes));
+        return (!is_equal).then(|| "many times, not the same ones".to_owned());
     }
+    // Equal ones first, so that "pm" does not take the "evening" that another word needs.
     strike(&mut only_a, &mut only_b, |x, y| x == y);
     strike(&mut only_a, &mut only_b, |x, y| x.iter().any(|class| y.contains(class)));
     // What is said twice is no other time.
-    only_a.retain(|x| !pair.b.times.contains(x));
-    only_b.retain(|x| !pair.a.times.contains(x));
-    let is_strict = |classes: &&Vec<u16>| classes.iter().all(|&class| tables.is_strict_time[usize::from(class)]);
+    only_a.retain(|x| !pair.b.times.iter().any(|y| x.classes == y.classes));
+    only_b.retain(|x| !pair.a.times.iter().any(|y| x.classes == y.classes));
+    let is_strict = |time: &&Time| time.classes.iter().all(|&class| tables.is_strict_time[usize::from(class)]);
     let is_other = !only_a.is_empty() && !only_b.is_empty() || only_a.iter().chain(&only_b).any(is_strict);
-    let names = |times: &[&Vec<u16>]| -> Vec<String> {
-        times.iter().map(|classes| tables.time_names[usize::from(classes[0])].clone()).collect()
+    let names = |times: &[&Time]| -> Vec<String> {
+        times.iter().map(|time| tables.time_names[usize::from(time.classes[0])].clone()).collect()
     };
     is_other.then(|| against(&names(&only_a), &names(&only_b), ""))
 }
 
-fn strike<'t>(a: &mut Vec<&'t Vec<u16>>, b: &mut Vec<&'t Vec<u16>>, same: impl Fn(&[u16], &[u16]) -> bool) {
+fn strike(a: &mut Vec<&Time>, b: &mut Vec<&Time>, same: impl Fn(&[u16], &[u16]) -> bool) {
     a.retain(|x| {
-        let found = b.iter().position(|y| same(x, y));
+        let found = b.iter().position(|y| same(&x.classes, &y.classes));
         found.map(|at| b.remove(at)).is_none()
     });
 }

@@ -65,6 +65,19 @@ fn date(bytes: &[u8], first: usize, digits: impl Fn(usize) -> usize) -> Option<u
     is_date.then_some(first + second + third + 2)
 }
 
+/// "and a half" behind a number; gives the number of words.
+fn read_and_a_half(words: &[Word], at: usize, quantity: &mut Quantity) -> usize {
+    let following: Vec<&str> = words.iter().skip(at).take(3).map(|word| word.lower.as_str()).collect();
+    let length = match following.as_slice() {
+        ["and", "a", "half"] => 3,
+        ["and", "half", ..] => 2,
+        _ => return 0,
+    };
+    let Some(value) = quantity.value else { return 0 };
+    *quantity = Quantity::valued(value + 0.5);
+    length
+}
+
 /// The numbers of a text. Marks the words that belong to them.
 pub fn read(text: &str, words: &mut [Word], tables: &Tables) -> Vec<Quantity> {
     let mut found = Vec::new();
@@ -79,6 +92,7 @@ pub fn read(text: &str, words: &mut [Word], tables: &Tables) -> Vec<Quantity> {
             at += 1;
             continue;
         };
+        length += read_and_a_half(words, at + length, &mut quantity);
         length += read_unit(text, words, at, length, tables, &mut quantity);
         if !quantity.is_loose {
             for word in &mut words[at..at + length] {
@@ -171,6 +185,7 @@ fn in_words(text: &str, words: &[Word], at: usize, tables: &Tables) -> Option<(Q
         let fits = match (word, last) {
             (_, None) | (NumberWord::Scale(_), Some(_)) => true,
             (NumberWord::Alone(_), _) => false,
+            (NumberWord::Ordinal(_), Some(NumberWord::Unit(_) | NumberWord::Loose(_))) => next == at + 1,
             (NumberWord::Ten(_), Some(before)) => matches!(before, NumberWord::Scale(_)),
             (NumberWord::Unit(value) | NumberWord::Ordinal(value) | NumberWord::Loose(value), Some(before)) => {
                 matches!(before, NumberWord::Scale(_)) || matches!(before, NumberWord::Ten(_)) && value < 10.0
@@ -210,6 +225,13 @@ fn in_words(text: &str, words: &[Word], at: usize, tables: &Tables) -> Option<(Q
     if next == at || !value.is_finite() || value > 1e15 {
         return None;
     }
+    // two thirds, one fifth; but "twenty-third" is a rank
+    if let (Some(NumberWord::Ordinal(part)), true) = (last, next == at + 2)
+        && (words[next - 1].lower.ends_with('s') || value - part == 1.0)
+        && value - part < 20.0
+    {
+        return Some((Quantity::valued((value - part) / part), 2));
+    }
     let mut quantity = Quantity::valued(value);
     quantity.is_loose = next == at + 1 && matches!(last, Some(NumberWord::Loose(_)));
     Some((quantity, next - at))
@@ -218,7 +240,7 @@ fn in_words(text: &str, words: &[Word], at: usize, tables: &Tables) -> Option<(Q
 /// Reads the unit beside a number; gives the number of words it takes behind it.
 fn read_unit(
     text: &str,
-    words: &[Word],
+    words: &mut [Word],
     at: usize,
     length: usize,
     tables: &Tables,
@@ -243,6 +265,9 @@ fn read_unit(
     {
         quantity.units.clone_from(units);
         quantity.unit.clone_from(&before.lower);
+        if before.is_letters {
+            words[at - 1].role = Role::Counted;
+        }
     }
     0
 }

@@ -1,13 +1,16 @@
 //! Which words of two texts correspond, and which are left over.
 
+use std::cmp::Ordering;
+use std::ops::Range;
+
 use super::lexicon::Lexicon;
 use super::relations::Meaning;
 use super::tables::Tables;
-use super::text::{Case, Text, Word};
+use super::text::{Case, Role, Text, Word};
 
 /// Beyond this many words left over on a side, only the exact rules are tried: texts that differ so much are
 /// no repeat of each other.
-const MOST_LEFT_OVER: usize = 48;
+const MOST_LEFT_OVER: usize = 64;
 /// Beyond this many words, order is not looked at.
 const LONGEST_ORDERED: usize = 512;
 
@@ -18,7 +21,9 @@ pub struct Pairing<'a> {
     /// The stored one.
     pub b: &'a Text<'a>,
     /// For each word of `a`, its partner in `b`.
-    pub partner: Vec<Option<usize>>,
+    pub partner_a: Vec<Option<usize>>,
+    /// For each word of `b`, its partner in `a`. Two words may share a partner that is both in one.
+    pub partner_b: Vec<Option<usize>>,
     /// Content words without a partner.
     pub left_a: Vec<usize>,
     /// The same of the other text.
@@ -37,13 +42,11 @@ impl<'a> Pairing<'a> {
     /// The correspondence of two texts.
     #[must_use]
     pub fn of(a: &'a Text<'a>, b: &'a Text<'a>, lexicon: &Lexicon, tables: &Tables) -> Self {
-        let mut partner = vec![None; a.words.len()];
-        let mut is_taken = vec![false; b.words.len()];
-        match_stems(a, b, &mut partner, &mut is_taken);
         let mut pairing = Self {
             a,
             b,
-            partner,
+            partner_a: vec![None; a.words.len()],
+            partner_b: vec![None; b.words.len()],
             left_a: Vec::new(),
             left_b: Vec::new(),
             alone_a: Vec::new(),
@@ -51,11 +54,12 @@ impl<'a> Pairing<'a> {
             meanings_a: Vec::new(),
             meanings_b: Vec::new(),
         };
-        pairing.collect(&is_taken);
+        pairing.match_stems();
+        pairing.collect();
         if pairing.is_comparable() {
-            pairing.match_spellings(&mut is_taken, lexicon, tables);
-            pairing.match_compounds(&mut is_taken);
-            pairing.collect(&is_taken);
+            pairing.match_spellings(lexicon, tables);
+            pairing.match_compounds();
+            pairing.collect();
             let meaning = |word: &Word| Meaning::of(&word.lower, lexicon);
             pairing.meanings_a = pairing.alone_a.iter().map(|&at| meaning(&a.words[at])).collect();
             pairing.meanings_b = pairing.alone_b.iter().map(|&at| meaning(&b.words[at])).collect();
@@ -81,6 +85,14 @@ impl<'a> Pairing<'a> {
         self.meanings_b.get(self.alone_b.binary_search(&at).ok()?)
     }
 
+    /// The words before these two, or those behind them, are partners.
+    #[must_use]
+    pub fn are_in_one_place(&self, x: usize, y: usize) -> bool {
+        let before = x.checked_sub(1).zip(y.checked_sub(1)).is_some_and(|(x, y)| self.partner_a[x] == Some(y));
+        let behind = self.partner_a.get(x + 1).is_some_and(|&partner| partner == Some(y + 1));
+        before || behind
+    }
+
     /// The share of words that stand in one order in both texts, 0 to 1; for long texts an upper bound of it.
     #[must_use]
     pub fn frame(&self) -> f64 {
@@ -89,7 +101,7 @@ impl<'a> Pairing<'a> {
             return 1.0;
         }
         let common = if self.a.words.len().max(self.b.words.len()) > LONGEST_ORDERED {
-            self.partner.iter().flatten().count()
+            self.partner_a.iter().flatten().count()
         } else {
             self.longest_common()
         };
@@ -99,12 +111,12 @@ impl<'a> Pairing<'a> {
         }
     }
 
-    fn collect(&mut self, is_taken: &[bool]) {
-        let letters = |text: &Text<'_>, free: &dyn Fn(usize) -> bool| -> Vec<usize> {
-            (0..text.words.len()).filter(|&at| text.words[at].is_letters && free(at)).collect()
+    fn collect(&mut self) {
+        let alone = |text: &Text<'_>, partner: &[Option<usize>]| -> Vec<usize> {
+            (0..text.words.len()).filter(|&at| text.words[at].is_letters && partner[at].is_none()).collect()
         };
-        self.alone_a = letters(self.a, &|at| self.partner[at].is_none());
-        self.alone_b = letters(self.b, &|at| !is_taken[at]);
+        self.alone_a = alone(self.a, &self.partner_a);
+        self.alone_b = alone(self.b, &self.partner_b);
         let content = |text: &Text<'_>, alone: &[usize]| -> Vec<usize> {
             alone.iter().copied().filter(|&at| text.words[at].is_content()).collect()
         };
@@ -112,14 +124,41 @@ impl<'a> Pairing<'a> {
         self.left_b = content(self.b, &self.alone_b);
     }
 
+    /// Pairs words of one stem, in order.
+    fn match_stems(&mut self) {
+        let sorted = |text: &Text<'_>| -> Vec<usize> {
+            let mut places: Vec<usize> = (0..text.words.len()).collect();
+            places.sort_by(|&x, &y| text.words[x].stem.cmp(&text.words[y].stem));
+            places
+        };
+        let (in_a, in_b) = (sorted(self.a), sorted(self.b));
+        let (mut i, mut j) = (0, 0);
+        while let (Some(&x), Some(&y)) = (in_a.get(i), in_b.get(j)) {
+            match self.a.words[x].stem.cmp(&self.b.words[y].stem) {
+                Ordering::Less => i += 1,
+                Ordering::Greater => j += 1,
+                Ordering::Equal => {
+                    self.partner_a[x] = Some(y);
+                    self.partner_b[y] = Some(x);
+                    i += 1;
+                    j += 1;
+                }
+            }
+        }
+    }
+
     /// Typing errors: one letter too many, too few, wrong, or two exchanged, where one of the two is no word.
-    fn match_spellings(&mut self, is_taken: &mut [bool], lexicon: &Lexicon, tables: &Tables) {
-        for &x in &self.left_a {
+    fn match_spellings(&mut self, lexicon: &Lexicon, tables: &Tables) {
+        let telling = |text: &Text<'_>, alone: &[usize]| -> Vec<usize> {
+            alone.iter().copied().filter(|&at| text.words[at].role != Role::Function).collect()
+        };
+        let is_known = |word: &Word| Meaning::of(&word.lower, lexicon).is_known;
+        let in_b = telling(self.b, &self.alone_b);
+        for x in telling(self.a, &self.alone_a) {
             let word_a = &self.a.words[x];
-            let is_known = |word: &Word| Meaning::of(&word.lower, lexicon).is_known;
-            let found = self.left_b.iter().copied().find(|&y| {
+            let found = in_b.iter().copied().find(|&y| {
                 let word_b = &self.b.words[y];
-                let is_candidate = !is_taken[y] && is_typing_error(&word_a.lower, &word_b.lower);
+                let is_candidate = self.partner_b[y].is_none() && is_typing_error(&word_a.lower, &word_b.lower);
                 let is_excused = || {
                     is_known(word_a) && is_known(word_b)
                         || is_hand_antonym(word_a, word_b, tables)
@@ -128,28 +167,29 @@ impl<'a> Pairing<'a> {
                 is_candidate && !is_excused()
             });
             if let Some(y) = found {
-                self.partner[x] = Some(y);
-                is_taken[y] = true;
+                self.partner_a[x] = Some(y);
+                self.partner_b[y] = Some(x);
             }
         }
     }
 
     /// One word here, two there: email, e-mail; sign-up, signup. And initials: PR, pull request.
-    fn match_compounds(&mut self, is_taken: &mut [bool]) {
-        let free_a: Vec<usize> = self.alone_a.iter().copied().filter(|&at| self.partner[at].is_none()).collect();
-        let free_b: Vec<usize> = self.alone_b.iter().copied().filter(|&at| !is_taken[at]).collect();
-        for &x in &free_a {
-            let Some(run) = spelled_out(&self.a.words[x], &self.b.words, is_taken) else { continue };
-            self.partner[x] = Some(run.start);
-            is_taken[run].fill(true);
-        }
-        for &y in &free_b {
-            let is_paired: Vec<bool> = self.partner.iter().map(Option::is_some).collect();
-            let Some(run) = spelled_out(&self.b.words[y], &self.a.words, &is_paired) else { continue };
-            for x in run {
-                self.partner[x] = Some(y);
+    fn match_compounds(&mut self) {
+        for x in self.alone_a.clone() {
+            if self.partner_a[x].is_none()
+                && let Some(run) = spelled_out(&self.a.words[x], &self.b.words, &self.partner_b)
+            {
+                self.partner_a[x] = Some(run.start);
+                self.partner_b[run].fill(Some(x));
             }
-            is_taken[y] = true;
+        }
+        for y in self.alone_b.clone() {
+            if self.partner_b[y].is_none()
+                && let Some(run) = spelled_out(&self.b.words[y], &self.a.words, &self.partner_a)
+            {
+                self.partner_b[y] = Some(run.start);
+                self.partner_a[run].fill(Some(y));
+            }
         }
     }
 
@@ -163,20 +203,14 @@ impl<'a> Pairing<'a> {
         let blocks = self.a.words.len().div_ceil(64);
         let mut state = vec![u64::MAX; blocks];
         let mut mask = vec![0_u64; blocks];
-        let mut partner_of = vec![usize::MAX; self.b.words.len()];
-        for (x, y) in self.partner.iter().enumerate() {
-            if let Some(y) = *y {
-                partner_of[y] = x;
-            }
-        }
         for (y, word) in self.b.words.iter().enumerate() {
             mask.fill(0);
             let first = names.partition_point(|&(stem, _)| stem < word.stem.as_str());
             for &(_, at) in names[first..].iter().take_while(|&&(stem, _)| stem == word.stem) {
                 mask[at / 64] |= 1 << (at % 64);
             }
-            if let Some(mask) = mask.get_mut(partner_of[y] / 64) {
-                *mask |= 1 << (partner_of[y] % 64);
+            if let Some(x) = self.partner_b[y] {
+                mask[x / 64] |= 1 << (x % 64);
             }
             let mut carry = false;
             for (state, mask) in state.iter_mut().zip(&mask) {
@@ -191,37 +225,14 @@ impl<'a> Pairing<'a> {
     }
 }
 
-/// Pairs words of one stem, in order.
-fn match_stems(a: &Text<'_>, b: &Text<'_>, partner: &mut [Option<usize>], is_taken: &mut [bool]) {
-    let sorted = |text: &Text<'_>| -> Vec<usize> {
-        let mut places: Vec<usize> = (0..text.words.len()).collect();
-        places.sort_by(|&x, &y| text.words[x].stem.cmp(&text.words[y].stem));
-        places
-    };
-    let (in_a, in_b) = (sorted(a), sorted(b));
-    let (mut i, mut j) = (0, 0);
-    while let (Some(&x), Some(&y)) = (in_a.get(i), in_b.get(j)) {
-        match a.words[x].stem.cmp(&b.words[y].stem) {
-            std::cmp::Ordering::Less => i += 1,
-            std::cmp::Ordering::Greater => j += 1,
-            std::cmp::Ordering::Equal => {
-                partner[x] = Some(y);
-                is_taken[y] = true;
-                i += 1;
-                j += 1;
-            }
-        }
-    }
-}
-
 /// The words that `word` is written together from, or whose initials it is, none of them paired.
-fn spelled_out(word: &Word, words: &[Word], is_paired: &[bool]) -> Option<std::ops::Range<usize>> {
+fn spelled_out(word: &Word, words: &[Word], partner: &[Option<usize>]) -> Option<Range<usize>> {
     let letters = word.lower.len();
     if !word.is_letters || !(2..=40).contains(&letters) {
         return None;
     }
     for start in 0..words.len() {
-        if is_paired[start] || !words[start].is_letters {
+        if partner[start].is_some() || !words[start].is_letters {
             continue;
         }
         for parts in 2..=3 {
@@ -233,7 +244,10 @@ fn spelled_out(word: &Word, words: &[Word], is_paired: &[bool]) -> Option<std::o
                 members.iter().all(|part| rest.strip_prefix(part.lower.as_str()).map(|tail| rest = tail).is_some())
             };
             // One part may be paired with another occurrence; all of them would be a coincidence.
-            if is_joined && members.iter().all(|word| word.is_letters) && run.clone().any(|at| !is_paired[at]) {
+            if is_joined
+                && members.iter().all(|word| word.is_letters)
+                && run.clone().any(|at| partner[at].is_none())
+            {
                 return Some(run);
             }
         }
@@ -243,7 +257,7 @@ fn spelled_out(word: &Word, words: &[Word], is_paired: &[bool]) -> Option<std::o
                 .iter()
                 .zip(word.lower.bytes())
                 .all(|(part, initial)| part.lower.bytes().next() == Some(initial))
-            && (start..start + letters).all(|at| !is_paired[at])
+            && (start..start + letters).all(|at| partner[at].is_none())
         {
             return Some(start..start + letters);
         }
@@ -252,7 +266,7 @@ fn spelled_out(word: &Word, words: &[Word], is_paired: &[bool]) -> Option<std::o
 }
 
 fn is_written_name(word: &Word) -> bool {
-    word.case != Case::Lower && !word.is_initial
+    word.case != Case::Lower && !word.is_initial && word.role == Role::Content
 }
 
 /// The table of antonyms has the two.
@@ -264,7 +278,11 @@ pub fn is_hand_antonym(x: &Word, y: &Word, tables: &Tables) -> bool {
 /// What the table of antonyms tells of two words: opposites, expressly none, or nothing.
 #[must_use]
 pub fn hand_antonym(x: &Word, y: &Word, tables: &Tables) -> Option<bool> {
-    tables.antonyms.get(&x.stem)?.get(&y.stem).copied()
+    let answer = tables.antonyms.get(&x.stem)?.get(&y.stem).copied()?;
+    if x.role == Role::Content && y.role == Role::Content {
+        return Some(answer);
+    }
+    tables.antonym_words.contains(&(x.lower.clone(), y.lower.clone())).then_some(answer)
 }
 
 /// A Damerau-Levenshtein distance of 1, for words of 4 letters or more.
@@ -281,4 +299,26 @@ fn is_typing_error(x: &str, y: &str) -> bool {
         ([first, second], exchanged) => exchanged == [*second, *first],
         _ => false,
     }
+}
+
+/// Where one text has one thing and the other another: the words without partners around `run`, and those of the
+/// other text between the same neighbours. `None` where the neighbours are no partners.
+#[must_use]
+pub fn gap(
+    run: Range<usize>,
+    own: &[Option<usize>],
+    other: &[Option<usize>],
+) -> Option<(Range<usize>, Range<usize>)> {
+    let start = run.start - own[..run.start].iter().rev().take_while(|partner| partner.is_none()).count();
+    let end = run.end + own[run.end..].iter().take_while(|partner| partner.is_none()).count();
+    let from = match start.checked_sub(1) {
+        Some(before) => own[before]? + 1,
+        None => 0,
+    };
+    let to = match own.get(end) {
+        Some(behind) => (*behind)?,
+        None => other.len(),
+    };
+    let is_gap = from <= to && own[run].iter().chain(&other[from..to]).all(Option::is_none);
+    is_gap.then_some((start..end, from..to))
 }

@@ -4,7 +4,10 @@ use super::lexicon::Lexicon;
 use super::pairing::{Pairing, hand_antonym};
 use super::relations::Meaning;
 use super::tables::Tables;
-use super::text::Word;
+use super::text::{Role, Word};
+
+/// In longer texts opposites meet by chance; they count where they stand in one place.
+const LONGEST: usize = 40;
 
 /// One text is negated once more than the other.
 pub fn negation(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<String> {
@@ -12,8 +15,12 @@ pub fn negation(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Optio
         return None;
     }
     // "not good" and "bad", "not included" and "excluded" say one thing.
-    let opposites = opposites(pair, lexicon, tables).len() + avoiding(pair, tables).len();
-    opposites.is_multiple_of(2).then(|| format!("{} negations against {}", pair.a.negations(), pair.b.negations()))
+    let opposites = opposites(pair, lexicon, tables);
+    let avoiding = avoiding(pair, tables);
+    let is_new = |word: &&&str| !opposites.iter().any(|(x, y)| x == *word || y == *word);
+    let turns =
+        opposites.len() + avoiding.iter().filter(is_new).count() + near_opposites(pair, lexicon, &opposites);
+    turns.is_multiple_of(2).then(|| format!("{} negations against {}", pair.a.negations(), pair.b.negations()))
 }
 
 /// A word of avoidance stands in one text only.
@@ -42,29 +49,54 @@ pub fn differs_in_negation(pair: &Pairing<'_>) -> bool {
 }
 
 fn avoiding<'p>(pair: &Pairing<'p>, tables: &Tables) -> Vec<&'p str> {
-    let listed = |word: &&'p Word| tables.avoidance.contains(&word.stem);
-    let a = pair.alone_a.iter().map(|&at| &pair.a.words[at]).filter(listed);
-    let b = pair.alone_b.iter().map(|&at| &pair.b.words[at]).filter(listed);
-    let (a, b): (Vec<_>, Vec<_>) = (a.collect(), b.collect());
+    let is_listed =
+        |word: &Word| tables.avoidance.contains(&word.stem) || tables.avoidance_words.contains(&word.lower);
+    let mut found = [Vec::new(), Vec::new()];
+    let sides = [
+        (pair.a, &pair.alone_a, &pair.meanings_a, &pair.meanings_b),
+        (pair.b, &pair.alone_b, &pair.meanings_b, &pair.meanings_a),
+    ];
+    for ((text, alone, meanings, others), found) in sides.into_iter().zip(&mut found) {
+        for (number, &at) in alone.iter().enumerate() {
+            let is_said_otherwise =
+                || meanings.get(number).is_some_and(|x| others.iter().any(|y| x.is_derived(y) || x.is_synonym(y)));
+            if is_listed(&text.words[at]) && !is_said_otherwise() {
+                found.push(text.words[at].lower.as_str());
+            }
+        }
+    }
+    let [a, b] = found;
     // In both texts, by different words: they agree.
     if !a.is_empty() && !b.is_empty() {
         return Vec::new();
     }
-    a.into_iter().chain(b).map(|word| word.lower.as_str()).collect()
+    a.into_iter().chain(b).collect()
 }
 
 /// Pairs of opposites among the words that stand in one text only.
 fn opposites<'p>(pair: &Pairing<'p>, lexicon: &Lexicon, tables: &Tables) -> Vec<(&'p str, &'p str)> {
+    let is_long = pair.a.words.len().max(pair.b.words.len()) > LONGEST;
     let mut found = Vec::new();
-    for (&x, of_x) in pair.alone_a.iter().zip(&pair.meanings_a) {
-        for (&y, of_y) in pair.alone_b.iter().zip(&pair.meanings_b) {
-            let (x, y) = (&pair.a.words[x], &pair.b.words[y]);
-            if is_opposite(x, of_x, y, of_y, lexicon, tables) {
+    for (&at_x, of_x) in pair.alone_a.iter().zip(&pair.meanings_a) {
+        for (&at_y, of_y) in pair.alone_b.iter().zip(&pair.meanings_b) {
+            let (x, y) = (&pair.a.words[at_x], &pair.b.words[at_y]);
+            // "in" and "out", "on" and "off" have too many uses to be opposites at a distance.
+            let is_loose = is_long || x.role == Role::Function || y.role == Role::Function;
+            if is_opposite(x, of_x, y, of_y, lexicon, tables) && (!is_loose || pair.are_in_one_place(at_x, at_y)) {
                 found.push((x.lower.as_str(), y.lower.as_str()));
             }
         }
     }
     found
+}
+
+/// One pair of adjectives on two sides of an opposition, where no nearer opposites are: "not safe", "perilous".
+/// They only ever excuse a negation: as a ground for a veto they are too vague.
+fn near_opposites(pair: &Pairing<'_>, lexicon: &Lexicon, opposites: &[(&str, &str)]) -> usize {
+    let ([x], [y]) = (pair.left_a.as_slice(), pair.left_b.as_slice()) else { return 0 };
+    let meanings = pair.meaning_a(*x).zip(pair.meaning_b(*y));
+    let is_near = opposites.is_empty() && meanings.is_some_and(|(x, y)| x.is_near_antonym(y, lexicon));
+    usize::from(is_near)
 }
 
 /// Opposites by the table, the lexicon or a prefix.
@@ -82,8 +114,7 @@ pub fn is_opposite(
     if is_prefixed(x, y, lexicon) || is_prefixed(y, x, lexicon) {
         return true;
     }
-    let is_content = x.is_content() && y.is_content();
-    is_content && (of_x.is_antonym(of_y) || of_x.is_near_antonym(of_y, lexicon)) && !of_x.is_synonym(of_y)
+    x.is_content() && y.is_content() && of_x.is_antonym(of_y) && !of_x.is_synonym(of_y)
 }
 
 /// `x` is `y` with a prefix that negates. "in-" and "de-" begin many words that are no negations, so those have to

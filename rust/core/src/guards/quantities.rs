@@ -81,7 +81,17 @@ fn is_same_amount(x: &Quantity, y: &Quantity) -> bool {
     if is_close(a, b) || x.other.is_some_and(|a| is_close(a, b)) || y.other.is_some_and(|b| is_close(a, b)) {
         return true;
     }
+    // 50 % is a half.
+    if is_percent(x) && y.units.is_empty() && is_close(a, b * 100.0)
+        || is_percent(y) && x.units.is_empty() && is_close(b, a * 100.0)
+    {
+        return true;
+    }
     x.units.iter().any(|u| y.units.iter().any(|v| u.family == v.family && is_close(a * u.factor, b * v.factor)))
+}
+
+fn is_percent(x: &Quantity) -> bool {
+    matches!(x.unit.as_str(), "%" | "percent" | "pct")
 }
 
 fn shares_unit(x: &Quantity, y: &Quantity) -> bool {

@@ -1,34 +1,91 @@
-//! Guard for one word put in another's place.
+//! Guard for one thing put in another's place.
+
+use std::ops::Range;
 
 use super::lexicon::Lexicon;
-use super::pairing::Pairing;
+use super::pairing::{Pairing, gap};
 use super::polarity::{differs_in_negation, is_opposite};
 use super::tables::Tables;
+use super::text::{Text, Word};
 
 /// The share of words in one order above which two texts are one sentence with a gap.
 /// Source: measured, docs/guards.md.
 const SHARED_FRAME: f64 = 0.6;
+/// More words than this are no longer a name for one thing.
+const LONGEST_PHRASE: usize = 3;
 
-/// One word is replaced by another that does not mean the same, in a sentence that is otherwise shared.
+/// One word or phrase is replaced by another that does not mean the same, in a sentence that is otherwise shared.
 pub fn substitution(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<String> {
     if !pair.is_comparable() {
         return Some(format!("{} words against {} others", pair.alone_a.len(), pair.alone_b.len()));
     }
-    let ([x], [y]) = (pair.left_a.as_slice(), pair.left_b.as_slice()) else { return None };
-    if pair.frame() <= SHARED_FRAME {
+    let (left_a, left_b) = (pair.left_a.len(), pair.left_b.len());
+    if left_a.max(left_b) > LONGEST_PHRASE || left_a + left_b == 0 || pair.frame() <= SHARED_FRAME {
         return None;
     }
-    let (word_x, word_y) = (&pair.a.words[*x], &pair.b.words[*y]);
-    let (of_x, of_y) = (pair.meaning_a(*x)?, pair.meaning_b(*y)?);
+    match (left_a, left_b) {
+        (0, _) | (_, 0) => who(pair),
+        (1, 1) => word(pair, lexicon, tables),
+        _ => phrase(pair, tables),
+    }
+}
+
+fn word(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<String> {
+    let (x, y) = (pair.left_a[0], pair.left_b[0]);
+    let (word_x, word_y) = (&pair.a.words[x], &pair.b.words[y]);
     // "not good", "bad": the guards of negation and antonyms weigh these.
-    if differs_in_negation(pair) && is_opposite(word_x, of_x, word_y, of_y, lexicon, tables) {
+    if differs_in_negation(pair)
+        && is_opposite(word_x, pair.meaning_a(x)?, word_y, pair.meaning_b(y)?, lexicon, tables)
+    {
         return None;
     }
-    let is_same = of_x.is_synonym(of_y) || of_x.is_derived(of_y) || is_listed(&word_x.stem, &word_y.stem, tables);
-    (!is_same).then(|| format!("{} against {}", word_x.lower, word_y.lower))
+    (!is_related(pair, x, y, tables)).then(|| format!("{} against {}", word_x.lower, word_y.lower))
+}
+
+fn phrase(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
+    let (in_a, in_b) = gap(span(&pair.left_a), &pair.partner_a, &pair.partner_b)?;
+    let is_whole =
+        pair.left_a.iter().all(|at| in_a.contains(at)) && pair.left_b.iter().all(|at| in_b.contains(at));
+    let is_same = || pair.left_a.iter().any(|&x| pair.left_b.iter().any(|&y| is_related(pair, x, y, tables)));
+    (is_whole && !is_same()).then(|| format!("{} against {}", written(pair.a, in_a), written(pair.b, in_b)))
+}
+
+/// "Can I" against "can tenants": the person who asks is replaced by somebody else.
+fn who(pair: &Pairing<'_>) -> Option<String> {
+    const PERSONS: [&str; 4] = ["i", "we", "my", "our"];
+    let (persons, others) = if pair.left_a.is_empty() {
+        let (others, persons) = gap(span(&pair.left_b), &pair.partner_b, &pair.partner_a)?;
+        (&pair.a.words[persons], &pair.b.words[others])
+    } else {
+        let (others, persons) = gap(span(&pair.left_a), &pair.partner_a, &pair.partner_b)?;
+        (&pair.b.words[persons], &pair.a.words[others])
+    };
+    let is_person = |word: &Word| PERSONS.contains(&word.lower.as_str());
+    let is_replaced = !persons.is_empty() && persons.iter().all(is_person);
+    let has_person = others.iter().any(|word| word.lower == "i" || word.lower == "we");
+    (is_replaced && !has_person).then(|| format!("{} against {}", listed(persons), listed(others)))
+}
+
+fn is_related(pair: &Pairing<'_>, x: usize, y: usize, tables: &Tables) -> bool {
+    let (Some(of_x), Some(of_y)) = (pair.meaning_a(x), pair.meaning_b(y)) else { return false };
+    of_x.is_synonym(of_y)
+        || of_x.is_derived(of_y)
+        || is_listed(&pair.a.words[x].stem, &pair.b.words[y].stem, tables)
 }
 
 fn is_listed(x: &str, y: &str, tables: &Tables) -> bool {
     let groups = tables.synonyms.get(x).zip(tables.synonyms.get(y));
     groups.is_some_and(|(x, y)| x.iter().any(|group| y.contains(group)))
+}
+
+fn span(places: &[usize]) -> Range<usize> {
+    places.first().copied().unwrap_or(0)..places.last().map_or(0, |last| last + 1)
+}
+
+fn written(text: &Text<'_>, run: Range<usize>) -> String {
+    listed(&text.words[run])
+}
+
+fn listed(words: &[Word]) -> String {
+    words.iter().map(|word| word.lower.as_str()).collect::<Vec<_>>().join(" ")
 }

@@ -73,8 +73,12 @@ pub struct TimeForm {
 pub struct Tables {
     /// Pairs of stems, in both orders; false where the table says that they are not opposites.
     pub antonyms: HashMap<String, HashMap<String, bool>>,
+    /// The same pairs as they are written: function words have no other forms ("here" is no form of "her").
+    pub antonym_words: HashSet<(String, String)>,
     /// Stems.
     pub avoidance: HashSet<String>,
+    /// Words that count in this form alone.
+    pub avoidance_words: HashSet<String>,
     /// Words that are names although no lexicon knows them.
     pub names: HashSet<String>,
     /// Words.
@@ -132,9 +136,13 @@ impl Tables {
                 let [x, y] = *pair else { return None };
                 for (x, y) in [(x, y), (y, x)] {
                     self.antonyms.entry(stem(x)).or_default().insert(stem(y), holds);
+                    self.antonym_words.insert((x.to_owned(), y.to_owned()));
                 }
             }
-            "avoidance" => drop(self.avoidance.insert(stem(&word()?))),
+            "avoidance" => match word()?.strip_prefix('=') {
+                Some(word) => drop(self.avoidance_words.insert(word.to_owned())),
+                None => drop(self.avoidance.insert(stem(&word()?))),
+            },
             "names" => drop(self.names.insert(word()?)),
             "negators" => drop(self.negators.insert(word()?)),
             "stop_words" => drop(self.stop_words.insert(word()?)),

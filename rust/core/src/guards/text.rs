@@ -58,6 +58,15 @@ impl Word {
     }
 }
 
+/// A time word, or several that name one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Time {
+    /// What it may mean.
+    pub classes: Vec<u16>,
+    /// The place of its first word.
+    pub at: usize,
+}
+
 /// A text, analysed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Text<'t> {
@@ -67,8 +76,8 @@ pub struct Text<'t> {
     pub words: Vec<Word>,
     /// Numbers, in order.
     pub quantities: Vec<Quantity>,
-    /// Times: what each may mean.
-    pub times: Vec<Vec<u16>>,
+    /// Times, in order.
+    pub times: Vec<Time>,
     /// Verbatim parts.
     pub literals: Literals,
     /// Capitals tell names from other words: the text is neither all capitals nor a title.
@@ -81,17 +90,19 @@ impl<'t> Text<'t> {
     pub fn of(text: &'t str, tables: &Tables) -> Self {
         let literals = Literals::of(text, tables);
         let mut words = split(text, &literals);
+        let has_telling_capitals = has_telling_capitals(&words);
         for word in &mut words {
             let is_negator = tables.negators.contains(&word.lower) || is_contracted_not(&word.lower, text, word);
             word.is_negation = is_negator;
-            if is_negator || tables.stop_words.contains(&word.lower) {
+            // US, IT, WHO are names where capitals tell.
+            let is_name = has_telling_capitals && word.case == Case::Upper;
+            if is_negator || !is_name && tables.stop_words.contains(&word.lower) {
                 word.role = Role::Function;
             }
         }
         forgive_neutral_negations(&mut words, tables);
         let quantities = numbers::read(text, &mut words, tables);
         let times = read_times(&mut words, tables);
-        let has_telling_capitals = has_telling_capitals(&words);
         Self { raw: text, words, quantities, times, literals, has_telling_capitals }
     }
 
@@ -226,7 +237,7 @@ fn forgive_neutral_negations(words: &mut [Word], tables: &Tables) {
     }
 }
 
-fn read_times(words: &mut [Word], tables: &Tables) -> Vec<Vec<u16>> {
+fn read_times(words: &mut [Word], tables: &Tables) -> Vec<Time> {
     let mut times = Vec::new();
     let mut at = 0;
     while at < words.len() {
@@ -239,7 +250,7 @@ fn read_times(words: &mut [Word], tables: &Tables) -> Vec<Vec<u16>> {
         });
         let length = found.map_or(1, |form| form.rest.len() + 1);
         if let Some(form) = found {
-            times.push(form.classes.clone());
+            times.push(Time { classes: form.classes.clone(), at });
             for word in &mut words[at..at + length] {
                 word.role = Role::Counted;
             }

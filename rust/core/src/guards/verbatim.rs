@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::pairing::Pairing;
-use super::text::Text;
+use super::tables::{NumberWord, Tables};
+use super::text::{Text, Word};
 
 /// Beyond this many parts that the other text lacks, nobody needs to look for them there.
 const MOST_SOUGHT: usize = 16;
@@ -24,20 +25,20 @@ pub fn urls(pair: &Pairing<'_>) -> Option<String> {
 /// A quoted string stands in one text only, quoted or not.
 pub fn quoted(pair: &Pairing<'_>) -> Option<String> {
     let (a, b) = (&pair.a.literals.quoted, &pair.b.literals.quoted);
-    let is_elsewhere = |quoted: &str, text: &Text<'_>| text.raw.contains(quoted);
+    let is_elsewhere = |quoted: &str, text: &Text<'_>| text.raw.to_lowercase().contains(&quoted.to_lowercase());
     let only_a = sought(missing(a, b), |quoted| is_elsewhere(quoted, pair.b));
     let only_b = sought(missing(b, a), |quoted| is_elsewhere(quoted, pair.a));
     (!only_a.is_empty() || !only_b.is_empty()).then(|| against(&only_a, &only_b, ""))
 }
 
 /// An identifier stands in one text only, however it is spaced or capitalised.
-pub fn identifiers(pair: &Pairing<'_>) -> Option<String> {
+pub fn identifiers(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
     let (a, b) = (&pair.a.literals.identifiers, &pair.b.literals.identifiers);
     if a.is_empty() && b.is_empty() {
         return None;
     }
-    let only_a = sought(missing_names(a, b), |name| is_written_apart(name, pair.b));
-    let only_b = sought(missing_names(b, a), |name| is_written_apart(name, pair.a));
+    let only_a = sought(missing_names(a, b), |name| is_written_apart(name, pair.b, tables));
+    let only_b = sought(missing_names(b, a), |name| is_written_apart(name, pair.a, tables));
     (!only_a.is_empty() || !only_b.is_empty()).then(|| against(&only_a, &only_b, ""))
 }
 
@@ -67,10 +68,13 @@ fn bare(name: &str) -> String {
 }
 
 /// Up to four neighbouring words make up the name.
-fn is_written_apart(name: &str, text: &Text<'_>) -> bool {
+fn is_written_apart(name: &str, text: &Text<'_>, tables: &Tables) -> bool {
     let name = bare(name);
     let name = name.trim_start_matches('#');
     (0..text.words.len()).any(|start| {
+        if is_initials(name, &text.words[start..], tables) {
+            return true;
+        }
         let mut rest = name;
         for word in text.words[start..].iter().take(4) {
             let Some(tail) = rest.strip_prefix(word.lower.as_str()) else { return false };
@@ -81,6 +85,17 @@ fn is_written_apart(name: &str, text: &Text<'_>) -> bool {
         }
         false
     })
+}
+
+/// B2B, business to business; a number word counts as its digit.
+fn is_initials(name: &str, words: &[Word], tables: &Tables) -> bool {
+    let letters = name.chars().count();
+    (2..=5).contains(&letters)
+        && words.len() >= letters
+        && name.chars().zip(words).all(|(initial, word)| match tables.number_words.get(&word.lower) {
+            Some(NumberWord::Unit(value)) => initial.to_digit(10).map(f64::from) == Some(*value),
+            _ => word.lower.starts_with(initial),
+        })
 }
 
 /// "x against y", shortened.
