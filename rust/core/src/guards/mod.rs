@@ -169,7 +169,7 @@ impl Guards {
             Guard::Negation => polarity::negation(pair, lexicon, tables),
             Guard::Avoidance => polarity::avoidance(pair, tables),
             Guard::Antonyms => polarity::antonyms(pair, lexicon, tables),
-            Guard::Roles => order::roles(pair, tables),
+            Guard::Roles => order::roles(pair, lexicon, tables),
             Guard::Capitals => naming::capitals(pair, tables),
             Guard::Time => naming::time(pair, tables),
             Guard::Substitution => substitution::substitution(pair, lexicon, tables),

@@ -1,10 +1,11 @@
 //! Guard for exchanged roles: from London to Paris, from Paris to London.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
+use super::lexicon::Lexicon;
 use super::pairing::Pairing;
 use super::tables::{Side, Tables};
-use super::text::Text;
+use super::text::{Case, Text, Word};
 
 /// In longer texts words meet by chance on both sides of a preposition.
 const LONGEST: usize = 40;
@@ -12,44 +13,75 @@ const LONGEST: usize = 40;
 const REACH: usize = 3;
 
 /// Words change sides of a preposition.
-pub fn roles(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
+pub fn roles(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<String> {
     if pair.a.words.len().max(pair.b.words.len()) >= LONGEST {
         return None;
     }
-    let (source_a, goal_a) = ends(pair.a, tables);
-    let (source_b, goal_b) = ends(pair.b, tables);
-    let turned = source_a.intersection(&goal_b).chain(goal_a.intersection(&source_b)).min();
-    if let Some(word) = turned {
-        return Some(format!("{word} is where it starts in one text and where it ends in the other"));
+    let (a, b) = (Ends::of(pair.a, lexicon, tables), Ends::of(pair.b, lexicon, tables));
+    let turned = a.turned(&b).map(|word| format!("from {word} against to {word}"));
+    let turned = turned.or_else(|| b.turned(&a).map(|word| format!("to {word} against from {word}")));
+    if turned.is_some() {
+        return turned;
     }
-    // A mirrored pair tells only where nothing else changed: "from" may stand for another "from".
+    // A mirrored pair tells only where nothing else is exchanged.
     if !pair.left_a.is_empty() && !pair.left_b.is_empty() {
         return None;
     }
-    let mirrored: HashSet<_> = around(pair.b, tables).into_iter().map(|(x, word, y)| (y, word, x)).collect();
-    let straight: HashSet<_> = around(pair.b, tables).into_iter().collect();
-    let found =
-        around(pair.a, tables).into_iter().find(|triple| mirrored.contains(triple) && !straight.contains(triple));
-    found.map(|(x, word, y)| format!("{x} {word} {y} against {y} {word} {x}"))
+    let in_b = around(pair.b, tables);
+    let stands = |(x, word, y): (&Word, &str, &Word)| {
+        in_b.iter()
+            .any(|other| (other.0.stem.as_str(), other.1, other.2.stem.as_str()) == (&x.stem, word, &y.stem))
+    };
+    around(pair.a, tables)
+        .into_iter()
+        .find(|&(x, word, y)| stands((y, word, x)) && !stands((x, word, y)))
+        .map(|(x, word, y)| format!("{0} {word} {1} against {1} {word} {0}", x.lower, y.lower))
 }
 
-/// Stems behind a preposition of source, and those behind one of destination.
-fn ends<'t>(text: &'t Text<'_>, tables: &Tables) -> (HashSet<&'t str>, HashSet<&'t str>) {
-    let (mut source, mut goal) = (HashSet::new(), HashSet::new());
-    for at in text.content() {
-        let mut before = text.words[at.saturating_sub(REACH)..at].iter().rev();
-        let nearest = before.find_map(|word| tables.prepositions.get(&word.lower));
-        match nearest {
-            Some(Side::Source) => drop(source.insert(text.words[at].stem.as_str())),
-            Some(Side::Destination) => drop(goal.insert(text.words[at].stem.as_str())),
-            _ => {}
+/// Words behind a preposition of source, and those behind one of destination, by stem.
+struct Ends<'t> {
+    source: BTreeMap<&'t str, &'t str>,
+    destination: BTreeMap<&'t str, &'t str>,
+}
+
+impl<'t> Ends<'t> {
+    fn of(text: &'t Text<'_>, lexicon: &Lexicon, tables: &Tables) -> Self {
+        let (mut source, mut destination) = (BTreeMap::new(), BTreeMap::new());
+        for at in text.content() {
+            let start = at.saturating_sub(REACH);
+            let mut before = (start..at).rev();
+            let side = |at: usize| tables.prepositions.get(&text.words[at].lower).map(|side| (at, side));
+            let word = &text.words[at];
+            match before.find_map(side) {
+                Some((_, Side::Source)) => drop(source.insert(word.stem.as_str(), word.lower.as_str())),
+                // "from here to pay" goes nowhere: a verb behind "to" is an infinitive, if no source came before.
+                Some((place, Side::Destination))
+                    if place + 1 == at && source.is_empty() && is_verb(word, lexicon) => {}
+                Some((_, Side::Destination)) => drop(destination.insert(word.stem.as_str(), word.lower.as_str())),
+                _ => {}
+            }
         }
+        Self { source, destination }
     }
-    (source, goal)
+
+    /// A word that is only a source here and only a destination there.
+    fn turned(&self, other: &Self) -> Option<&'t str> {
+        let is_turned = |stem: &str| {
+            !self.destination.contains_key(stem)
+                && other.destination.contains_key(stem)
+                && !other.source.contains_key(stem)
+        };
+        self.source.iter().find(|(stem, _)| is_turned(stem)).map(|(_, word)| *word)
+    }
+}
+
+fn is_verb(word: &Word, lexicon: &Lexicon) -> bool {
+    word.case == Case::Lower
+        && lexicon.find(&word.lower).is_some_and(|lemma| lemma.senses.iter().any(|&sense| lexicon.is_verb(sense)))
 }
 
 /// (word, preposition, word) for the content words on both sides of each preposition.
-fn around<'t>(text: &'t Text<'_>, tables: &Tables) -> Vec<(&'t str, &'t str, &'t str)> {
+fn around<'t>(text: &'t Text<'_>, tables: &Tables) -> Vec<(&'t Word, &'t str, &'t Word)> {
     let content: Vec<usize> = text.content().collect();
     let mut found = Vec::new();
     for (at, word) in
@@ -60,7 +92,7 @@ fn around<'t>(text: &'t Text<'_>, tables: &Tables) -> Vec<(&'t str, &'t str, &'t
         let after = content[split..].iter().filter(|&&place| place > at).take(REACH);
         for &y in after {
             for &x in before {
-                found.push((text.words[x].stem.as_str(), word.lower.as_str(), text.words[y].stem.as_str()));
+                found.push((&text.words[x], word.lower.as_str(), &text.words[y]));
             }
         }
     }

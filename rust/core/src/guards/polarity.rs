@@ -60,8 +60,9 @@ fn avoiding<'p>(pair: &Pairing<'p>, tables: &Tables) -> Vec<&'p str> {
         for (number, &at) in alone.iter().enumerate() {
             let is_said_otherwise =
                 || meanings.get(number).is_some_and(|x| others.iter().any(|y| x.is_derived(y) || x.is_synonym(y)));
-            if is_listed(&text.words[at]) && !is_said_otherwise() {
-                found.push(text.words[at].lower.as_str());
+            let word = &text.words[at];
+            if word.role == Role::Content && is_listed(word) && !is_said_otherwise() {
+                found.push(word.lower.as_str());
             }
         }
     }

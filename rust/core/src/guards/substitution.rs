@@ -39,6 +39,9 @@ fn word(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<String
     {
         return None;
     }
+    if !pair.are_in_one_place(x, y) && pair.frame() <= 0.75 {
+        return None;
+    }
     (!is_related(pair, x, y, tables)).then(|| format!("{} against {}", word_x.lower, word_y.lower))
 }
 
@@ -52,7 +55,7 @@ fn phrase(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
 
 /// "Can I" against "can tenants": the person who asks is replaced by somebody else.
 fn who(pair: &Pairing<'_>) -> Option<String> {
-    const PERSONS: [&str; 4] = ["i", "we", "my", "our"];
+    const PERSONS: [&str; 2] = ["i", "we"];
     let (persons, others) = if pair.left_a.is_empty() {
         let (others, persons) = gap(span(&pair.left_b), &pair.partner_b, &pair.partner_a)?;
         (&pair.a.words[persons], &pair.b.words[others])
