@@ -27,6 +27,14 @@ pub fn roles(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<S
     if !pair.left_a.is_empty() && !pair.left_b.is_empty() {
         return None;
     }
+    if pair.alone_a.is_empty() && pair.alone_b.is_empty() {
+        let in_b = in_a_row(pair.b);
+        let is_mirrored = |&[x, y, z]: &[&str; 3]| in_b.contains(&[z, y, x]) && !in_b.contains(&[x, y, z]);
+        let found = in_a_row(pair.a).into_iter().find(is_mirrored);
+        if let Some([x, y, z]) = found {
+            return Some(format!("{x} {y} {z} against {z} {y} {x}"));
+        }
+    }
     let in_b = around(pair.b, tables);
     let stands = |(x, word, y): (&Word, &str, &Word)| {
         in_b.iter()
@@ -78,6 +86,12 @@ impl<'t> Ends<'t> {
 fn is_verb(word: &Word, lexicon: &Lexicon) -> bool {
     word.case == Case::Lower
         && lexicon.find(&word.lower).is_some_and(|lemma| lemma.senses.iter().any(|&sense| lexicon.is_verb(sense)))
+}
+
+/// Stems of three content words in a row, for each three: dogs chase cats.
+fn in_a_row<'t>(text: &'t Text<'_>) -> Vec<[&'t str; 3]> {
+    let content: Vec<&str> = text.content().map(|at| text.words[at].stem.as_str()).collect();
+    content.windows(3).map(|three| [three[0], three[1], three[2]]).collect()
 }
 
 /// (word, preposition, word) for the content words on both sides of each preposition.

@@ -4,7 +4,7 @@ use super::lexicon::Lexicon;
 use super::pairing::{Pairing, hand_antonym};
 use super::relations::Meaning;
 use super::tables::Tables;
-use super::text::{Role, Word};
+use super::text::{Role, Text, Word};
 
 /// In longer texts opposites meet by chance; they count where they stand in one place.
 const LONGEST: usize = 40;
@@ -29,6 +29,12 @@ pub fn avoidance(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
         return None;
     }
     let found = avoiding(pair, tables);
+    // "turn off" says "disable" with a word that has too many other uses to be listed.
+    let is_off = |text: &Text<'_>, at: &usize| matches!(text.words[*at].lower.as_str(), "off" | "out" | "away");
+    let (a, b) = (&pair.alone_a, &pair.alone_b);
+    if a.iter().any(|at| is_off(pair.a, at)) || b.iter().any(|at| is_off(pair.b, at)) {
+        return None;
+    }
     (!found.is_empty()).then(|| format!("{} in one text only", found.join(", ")))
 }
 
@@ -56,7 +62,7 @@ fn avoiding<'p>(pair: &Pairing<'p>, tables: &Tables) -> Vec<&'p str> {
         (pair.a, &pair.alone_a, &pair.meanings_a, &pair.meanings_b),
         (pair.b, &pair.alone_b, &pair.meanings_b, &pair.meanings_a),
     ];
-    for ((text, alone, meanings, others), found) in sides.into_iter().zip(&mut found) {
+    for (&(text, alone, meanings, others), found) in sides.iter().zip(&mut found) {
         for (number, &at) in alone.iter().enumerate() {
             let is_said_otherwise =
                 || meanings.get(number).is_some_and(|x| others.iter().any(|y| x.is_derived(y) || x.is_synonym(y)));

@@ -8,6 +8,8 @@ use super::text::{Text, Word};
 
 /// Beyond this many parts that the other text lacks, nobody needs to look for them there.
 const MOST_SOUGHT: usize = 16;
+/// Longer names are no initials.
+const LONGEST_INITIALS: usize = 5;
 
 /// Code differs, or only one text has some.
 pub fn code(pair: &Pairing<'_>) -> Option<String> {
@@ -67,16 +69,18 @@ fn bare(name: &str) -> String {
         .collect()
 }
 
-/// Up to four neighbouring words make up the name.
+/// Up to four neighbouring words make up the name, or it is made of the initials of a few.
 fn is_written_apart(name: &str, text: &Text<'_>, tables: &Tables) -> bool {
     let name = bare(name);
     let name = name.trim_start_matches('#');
+    let is_short = name.len() <= LONGEST_INITIALS;
     (0..text.words.len()).any(|start| {
-        if is_initials(name, &text.words[start..], tables) {
+        let words = &text.words[start..];
+        if is_short && is_initials(name, words, tables) {
             return true;
         }
         let mut rest = name;
-        for word in text.words[start..].iter().take(4) {
+        for word in words.iter().take(4) {
             let Some(tail) = rest.strip_prefix(word.lower.as_str()) else { return false };
             if tail.is_empty() {
                 return true;
@@ -90,7 +94,7 @@ fn is_written_apart(name: &str, text: &Text<'_>, tables: &Tables) -> bool {
 /// B2B, business to business; a number word counts as its digit.
 fn is_initials(name: &str, words: &[Word], tables: &Tables) -> bool {
     let letters = name.chars().count();
-    (2..=5).contains(&letters)
+    letters >= 2
         && words.len() >= letters
         && name.chars().zip(words).all(|(initial, word)| match tables.number_words.get(&word.lower) {
             Some(NumberWord::Unit(value)) => initial.to_digit(10).map(f64::from) == Some(*value),
