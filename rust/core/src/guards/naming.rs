@@ -13,11 +13,13 @@ const MOST_TIMES: usize = 64;
 /// Each text has a name that the other lacks.
 pub fn capitals(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
     let is_related = |x: usize, others: &[usize], swap: bool| {
-        others.iter().any(|&y| {
-            let (at_a, at_b) = if swap { (y, x) } else { (x, y) };
-            let meanings = pair.meaning_a(at_a).zip(pair.meaning_b(at_b));
-            meanings.is_some_and(|(x, y)| x.is_synonym(y) || x.is_derived(y))
-        })
+        // Without meanings there is nothing to find, and in long texts much to search.
+        pair.is_comparable()
+            && others.iter().any(|&y| {
+                let (at_a, at_b) = if swap { (y, x) } else { (x, y) };
+                let meanings = pair.meaning_a(at_a).zip(pair.meaning_b(at_b));
+                meanings.is_some_and(|(x, y)| x.is_synonym(y) || x.is_derived(y))
+            })
     };
     let names_a: Vec<usize> = pair
         .left_a

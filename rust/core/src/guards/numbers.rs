@@ -176,43 +176,14 @@ fn parse(literal: &str, prefix: &str) -> Quantity {
 fn in_words(text: &str, words: &[Word], at: usize, tables: &Tables) -> Option<(Quantity, usize)> {
     let entry = |at: usize| words.get(at).and_then(|word| tables.number_words.get(&word.lower));
     let joins = |at: usize| at > 0 && is_near(text, words[at - 1].end, words[at].start);
-    let (mut total, mut current, mut last) = (0.0_f64, 0.0_f64, None);
+    let mut sum = Sum::default();
     let mut next = at;
-    while let Some(word) = entry(next).copied() {
-        if next > at && !joins(next) {
+    while let Some(&word) = entry(next) {
+        if next > at && !joins(next) || !sum.admits(word, next - at) {
             break;
         }
-        let fits = match (word, last) {
-            (_, None) | (NumberWord::Scale(_), Some(_)) => true,
-            (NumberWord::Alone(_), _) => false,
-            (NumberWord::Ordinal(_), Some(NumberWord::Unit(_) | NumberWord::Loose(_))) => next == at + 1,
-            (NumberWord::Ten(_), Some(before)) => matches!(before, NumberWord::Scale(_)),
-            (NumberWord::Unit(value) | NumberWord::Ordinal(value) | NumberWord::Loose(value), Some(before)) => {
-                matches!(before, NumberWord::Scale(_)) || matches!(before, NumberWord::Ten(_)) && value < 10.0
-            }
-        };
-        if !fits {
-            break;
-        }
-        match word {
-            NumberWord::Unit(value)
-            | NumberWord::Ten(value)
-            | NumberWord::Ordinal(value)
-            | NumberWord::Loose(value) => {
-                current += value;
-            }
-            NumberWord::Alone(value) => current = value,
-            NumberWord::Scale(scale) if scale >= 1000.0 => {
-                total += if current == 0.0 { scale } else { current * scale };
-                current = 0.0;
-            }
-            NumberWord::Scale(scale) => current = if current == 0.0 { scale } else { current * scale },
-        }
-        last = Some(word);
+        sum.add(word);
         next += 1;
-        if matches!(word, NumberWord::Alone(_) | NumberWord::Ordinal(_)) {
-            break;
-        }
         // one hundred and five
         let goes_on = matches!(word, NumberWord::Scale(_))
             && words.get(next).is_some_and(|word| word.lower == "and")
@@ -221,20 +192,67 @@ fn in_words(text: &str, words: &[Word], at: usize, tables: &Tables) -> Option<(Q
             next += 1;
         }
     }
-    let value = total + current;
-    if next == at || !value.is_finite() || value > 1e15 {
-        return None;
-    }
+    let value = sum.total + sum.current;
+    let last = sum.last?;
     // two thirds, one fifth; but "twenty-third" is a rank
-    if let (Some(NumberWord::Ordinal(part)), true) = (last, next == at + 2)
-        && (words[next - 1].lower.ends_with('s') || value - part == 1.0)
+    if let (NumberWord::Ordinal(part), 2) = (last, next - at)
+        && (words[next - 1].lower.ends_with('s') || (value - part - 1.0).abs() < 0.5)
         && value - part < 20.0
     {
         return Some((Quantity::valued((value - part) / part), 2));
     }
     let mut quantity = Quantity::valued(value);
-    quantity.is_loose = next == at + 1 && matches!(last, Some(NumberWord::Loose(_)));
+    quantity.is_loose = next == at + 1 && matches!(last, NumberWord::Loose(_));
     Some((quantity, next - at))
+}
+
+/// A number in words, as far as it is read.
+#[derive(Default)]
+struct Sum {
+    /// Thousands and millions that are complete.
+    total: f64,
+    /// What a coming thousand would multiply.
+    current: f64,
+    last: Option<NumberWord>,
+}
+
+impl Sum {
+    /// Beyond this, numbers would lose their last digit.
+    const GREATEST: f64 = 1e15;
+
+    /// Whether `word` goes on with the number, of which `length` words are read.
+    fn admits(&self, word: NumberWord, length: usize) -> bool {
+        let Some(last) = self.last else { return true };
+        let is_behind_scale = matches!(last, NumberWord::Scale(_));
+        match (word, last) {
+            (_, NumberWord::Alone(_) | NumberWord::Ordinal(_)) | (NumberWord::Alone(_), _) => false,
+            (NumberWord::Scale(scale), _) => (self.total + self.current.max(1.0)) * scale <= Self::GREATEST,
+            (NumberWord::Ordinal(_), NumberWord::Unit(_) | NumberWord::Loose(_)) => length == 1,
+            (NumberWord::Ten(_), _) => is_behind_scale,
+            (NumberWord::Unit(value) | NumberWord::Ordinal(value) | NumberWord::Loose(value), _) => {
+                is_behind_scale || matches!(last, NumberWord::Ten(_)) && value < 10.0
+            }
+        }
+    }
+
+    fn add(&mut self, word: NumberWord) {
+        match word {
+            NumberWord::Unit(value)
+            | NumberWord::Ten(value)
+            | NumberWord::Ordinal(value)
+            | NumberWord::Loose(value)
+            | NumberWord::Alone(value) => self.current += value,
+            NumberWord::Scale(scale) => {
+                let times = if self.current == 0.0 { 1.0 } else { self.current };
+                self.current = times * scale;
+                // "two hundred thousand": hundreds wait for the thousand.
+                if scale >= 1000.0 {
+                    self.total += std::mem::take(&mut self.current);
+                }
+            }
+        }
+        self.last = Some(word);
+    }
 }
 
 /// Reads the unit beside a number; gives the number of words it takes behind it.

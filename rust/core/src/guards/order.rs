@@ -28,22 +28,20 @@ pub fn roles(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<S
         return None;
     }
     if pair.alone_a.is_empty() && pair.alone_b.is_empty() {
-        let in_b = in_a_row(pair.b);
-        let is_mirrored = |&[x, y, z]: &[&str; 3]| in_b.contains(&[z, y, x]) && !in_b.contains(&[x, y, z]);
-        let found = in_a_row(pair.a).into_iter().find(is_mirrored);
+        let found = mirrored(&in_a_row(pair.a), &in_a_row(pair.b));
         if let Some([x, y, z]) = found {
             return Some(format!("{x} {y} {z} against {z} {y} {x}"));
         }
     }
-    let in_b = around(pair.b, tables);
-    let stands = |(x, word, y): (&Word, &str, &Word)| {
-        in_b.iter()
-            .any(|other| (other.0.stem.as_str(), other.1, other.2.stem.as_str()) == (&x.stem, word, &y.stem))
-    };
-    around(pair.a, tables)
-        .into_iter()
-        .find(|&(x, word, y)| stands((y, word, x)) && !stands((x, word, y)))
-        .map(|(x, word, y)| format!("{0} {word} {1} against {1} {word} {0}", x.lower, y.lower))
+    let [x, word, y] = mirrored(&around(pair.a, tables), &around(pair.b, tables))?;
+    Some(format!("{x} {word} {y} against {y} {word} {x}"))
+}
+
+/// Three words that stand in `a` as they are and in `b` from the last to the first, and in neither both ways.
+fn mirrored<'t>(a: &[[&'t str; 3]], b: &[[&'t str; 3]]) -> Option<[&'t str; 3]> {
+    let is_one_way =
+        |there: &[[&str; 3]], [x, y, z]: [&str; 3]| there.contains(&[x, y, z]) && !there.contains(&[z, y, x]);
+    a.iter().copied().find(|&[x, y, z]| is_one_way(a, [x, y, z]) && is_one_way(b, [z, y, x]))
 }
 
 /// Words behind a preposition of source, and those behind one of destination, by stem.
@@ -88,14 +86,14 @@ fn is_verb(word: &Word, lexicon: &Lexicon) -> bool {
         && lexicon.find(&word.lower).is_some_and(|lemma| lemma.senses.iter().any(|&sense| lexicon.is_verb(sense)))
 }
 
-/// Stems of three content words in a row, for each three: dogs chase cats.
+/// Three content words in a row, by stem, for each three: dogs chase cats.
 fn in_a_row<'t>(text: &'t Text<'_>) -> Vec<[&'t str; 3]> {
     let content: Vec<&str> = text.content().map(|at| text.words[at].stem.as_str()).collect();
     content.windows(3).map(|three| [three[0], three[1], three[2]]).collect()
 }
 
-/// (word, preposition, word) for the content words on both sides of each preposition.
-fn around<'t>(text: &'t Text<'_>, tables: &Tables) -> Vec<(&'t Word, &'t str, &'t Word)> {
+/// Word, preposition, word, by stem, for the content words on both sides of each preposition.
+fn around<'t>(text: &'t Text<'_>, tables: &Tables) -> Vec<[&'t str; 3]> {
     let content: Vec<usize> = text.content().collect();
     let mut found = Vec::new();
     for (at, word) in
@@ -106,7 +104,7 @@ fn around<'t>(text: &'t Text<'_>, tables: &Tables) -> Vec<(&'t Word, &'t str, &'
         let after = content[split..].iter().filter(|&&place| place > at).take(REACH);
         for &y in after {
             for &x in before {
-                found.push((&text.words[x], word.lower.as_str(), &text.words[y]));
+                found.push([text.words[x].stem.as_str(), word.lower.as_str(), text.words[y].stem.as_str()]);
             }
         }
     }

@@ -36,11 +36,11 @@ pub fn units(pair: &Pairing<'_>) -> Option<String> {
     }
     // In the order of the text, so that the detail does not depend on hashing.
     pair.a.quantities.iter().find_map(|quantity| {
-        let [a, b] = by_key.get(quantity.key.as_str())?;
+        let [a, b] = by_key.remove(quantity.key.as_str())?;
         let lacks =
             |x: &Quantity, others: &[&Quantity]| !others.iter().take(MOST_CONVERTED).any(|y| shares_unit(x, y));
-        let only_a = a.iter().take(MOST_CONVERTED).find(|x| lacks(x, b))?;
-        let only_b = b.iter().take(MOST_CONVERTED).find(|y| lacks(y, a))?;
+        let only_a = a.iter().take(MOST_CONVERTED).find(|x| lacks(x, &b))?;
+        let only_b = b.iter().take(MOST_CONVERTED).find(|y| lacks(y, &a))?;
         Some(format!("{} {} against {} {}", only_a.key, only_a.unit, only_b.key, only_b.unit))
     })
 }

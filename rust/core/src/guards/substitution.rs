@@ -11,6 +11,8 @@ use super::text::{Text, Word};
 /// The share of words in one order above which two texts are one sentence with a gap.
 /// Source: measured, docs/guards.md.
 const SHARED_FRAME: f64 = 0.6;
+/// The same for words whose neighbours differ, too.
+const CLOSE_FRAME: f64 = 0.75;
 /// More words than this are no longer a name for one thing.
 const LONGEST_PHRASE: usize = 3;
 
@@ -39,7 +41,7 @@ fn word(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<String
     {
         return None;
     }
-    if !pair.are_in_one_place(x, y) && pair.frame() <= 0.75 {
+    if !pair.are_in_one_place(x, y) && pair.frame() <= CLOSE_FRAME {
         return None;
     }
     (!is_related(pair, x, y, tables)).then(|| format!("{} against {}", word_x.lower, word_y.lower))
