@@ -31,7 +31,7 @@ def make(store, max_entries=100) -> Mirror:
 
 
 def ids_near(mirror: Mirror, number: int, scope: bytes = A) -> list[int]:
-    return [near.entry_id for near in mirror.within(scope, code_of(number), 0, 10)[0]]
+    return mirror.within(scope, code_of(number), 0, 10).ids
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_it_finds_what_was_put_before_and_after_it_was_made(store):
     assert ids_near(mirror, 2) == []
     mirror.sync()
     assert (ids_near(mirror, 1), ids_near(mirror, 2)) == ([first], [second])
-    assert mirror.within(A, code_of(1), 0, 10)[0][0].code == code_of(1)
+    assert mirror.within(A, code_of(1), 0, 10).code(0) == code_of(1)
 
 
 def test_it_finds_nothing_of_another_scope(store):
@@ -63,7 +63,7 @@ def test_an_entry_without_a_code_is_never_found_but_counts(store):
     store.put_many([entry(1, code=b"")])
     mirror = make(store)
     mirror.sync()
-    assert mirror.within(A, bytes(32), 256, 10) == ([], False)
+    assert mirror.within(A, bytes(32), 256, 10).ids == []
     assert len(mirror) == 1
 
 
@@ -135,7 +135,7 @@ def test_an_exception_in_the_middle_of_a_fold_leads_to_a_new_beginning(store, mo
     monkeypatch.setattr(Mirror, "_add", failing)
     with pytest.raises(KeyboardInterrupt):
         mirror.sync()
-    assert mirror.within(A, code_of(1), 256, 10) == ([], False)
+    assert mirror.within(A, code_of(1), 256, 10).ids == []
     monkeypatch.setattr(Mirror, "_add", real)
     mirror.sync()
     assert len(mirror) == 4
@@ -155,9 +155,9 @@ def test_more_candidates_than_asked_for_are_said_to_be_there(store):
     store.put_many([entry(number, code=code_of(1)) for number in range(5)])
     mirror = make(store)
     mirror.sync()
-    found, more = mirror.within(A, code_of(1), 0, 3)
-    assert (len(found), more) == (3, True)
-    assert mirror.within(A, code_of(1), 0, 5)[1] is False
+    found = mirror.within(A, code_of(1), 0, 3)
+    assert (len(found.ids), found.more) == (3, True)
+    assert mirror.within(A, code_of(1), 0, 5).more is False
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from binary_semantic_cache.text.fingerprint import Fingerprinter
-from binary_semantic_cache.text.mirror import Mirror
+from binary_semantic_cache.text.mirror import Mirror, Neighbours
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.semantic import SemanticCache
 from words import NoGuards, WordEmbedder
@@ -193,11 +193,12 @@ def test_a_search_that_forgot_the_scope_would_still_be_stopped_by_the_store(monk
     whole = Mirror.within
 
     def everywhere(self, scope, code, radius, limit):
-        found, more = [], False
-        for any_scope in list(self._scopes):
-            near, _ = whole(self, any_scope, code, radius, limit)
-            found += near
-        return found[:limit], more
+        found = [whole(self, any_scope, code, radius, limit) for any_scope in list(self._scopes)]
+        found = [one for one in found if one.ids]
+        if not found:
+            return whole(self, scope, code, radius, limit)
+        ids, distances = ([x for one in found for x in one[i]] for i in (0, 1))
+        return Neighbours(ids, distances, np.concatenate([one.codes for one in found]), more=False)
 
     monkeypatch.setattr(Mirror, "within", everywhere)
     with make() as cache:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from binary_semantic_cache.stores import Store, Stored
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
-from binary_semantic_cache.text.mirror import Mirror, Near
+from binary_semantic_cache.text.mirror import Mirror, Neighbours
 from binary_semantic_cache.text.vectors import cosines, radius
 from binary_semantic_cache.text.verdict import Candidate, MissReason, Veto
 
@@ -18,6 +18,7 @@ __all__ = ["CANDIDATES", "Decision", "Judgement", "PairGuards", "Query", "Verifi
 
 CANDIDATES = 64
 """Entries re-scored for one lookup; those beyond are counted as an overflow."""
+_EXPLAINED = 10
 _READ = 8
 """Entries above the threshold whose prompts are read: with eight refused, a ninth is hardly the right one."""
 
@@ -108,18 +109,19 @@ class Decision:
         Raises:
             UnavailableError: the store failed or was too slow.
         """
-        ranked, overflow = self._ranked(query, threshold, deadline, all_within=look_at_all)
+        near, ranked = self._ranked(query, threshold, deadline, all_within=look_at_all)
+        overflow = near.more and not look_at_all
         judged: list[Candidate] = []
         served: Stored | None = None
         pair, first_reason, detail = b"", None, ""
-        for near, candidate in ranked[: CANDIDATES if look_at_all else _READ]:
-            far = candidate.similarity < threshold
+        for similarity, at in ranked[: CANDIDATES if look_at_all else _READ]:
+            far = similarity < threshold
             if far and judged and not look_at_all:
                 break
-            stored = self._read(query, near, deadline)
+            stored = self._read(query, near.ids[at], near.code(at), deadline)
             if stored is None:
                 continue  # expired or removed since the index saw it
-            candidate = replace(candidate, prompt=stored.entry.prompt)
+            candidate = Candidate(stored.id, near.distances[at], similarity, stored.entry.prompt)
             if far and not look_at_all:
                 # For the reader of the miss alone.
                 judged.append(replace(candidate, refused=MissReason.BELOW_THRESHOLD))
@@ -143,33 +145,25 @@ class Decision:
 
     def _ranked(
         self, query: Query, threshold: float, deadline: float, *, all_within: bool
-    ) -> tuple[list[tuple[Near, Candidate]], bool]:
-        """Candidates inside the radius with their cosines, most similar first; newest first among equals."""
+    ) -> tuple[Neighbours, list[tuple[float, int]]]:
+        """Candidates, and their `(cosine, place)`, most similar first; newest first among equals."""
         self._store_calls.call(self._mirror.sync, deadline)
         within = self._code_bits if all_within else self._radius(threshold)
-        limit = 10 if all_within else CANDIDATES
-        near, overflow = self._mirror.within(query.scope, query.code, within, limit)
-        if not near:
-            nearest = self._mirror.nearest(query.scope, query.code)
-            if nearest is None:
-                return [], False
-            near = [nearest]
-        ids = [found.entry_id for found in near]
-        packed = self._store_calls.call(lambda: self._store.vectors(ids), deadline)
+        limit = _EXPLAINED if all_within else CANDIDATES
+        near = self._mirror.within(query.scope, query.code, within, limit)
+        if not near.ids:
+            near = self._mirror.nearest(query.scope, query.code)
+            if not near.ids:
+                return near, []
+        packed = self._store_calls.call(lambda: self._store.vectors(near.ids), deadline)
         assert isinstance(packed, list)
-        scores = cosines(query.embedding, packed)
-        candidates = [
-            Candidate(
-                found.entry_id,
-                found.distance,
-                # Without vectors: the cosine at which so many bits differ on average.
-                math.cos(math.pi * found.distance / self._code_bits) if score is None else score,
-            )
-            for found, score in zip(near, scores, strict=True)
+        ranked = [
+            # Without vectors: the cosine at which so many bits differ on average.
+            (math.cos(math.pi * near.distances[at] / self._code_bits) if score is None else score, at)
+            for at, score in enumerate(cosines(query.embedding, packed))
         ]
-        pairs = list(zip(near, candidates, strict=True))
-        pairs.sort(key=lambda pair: (-pair[1].similarity, pair[1].distance, -pair[1].entry_id))
-        return pairs, overflow and not all_within
+        ranked.sort(key=lambda found: (-found[0], near.distances[found[1]], -near.ids[found[1]]))
+        return near, ranked
 
     def _radius(self, threshold: float) -> int:
         found = self._radii.get(threshold)
@@ -179,9 +173,9 @@ class Decision:
             found = self._radii[threshold] = radius(threshold, self._code_bits)
         return found
 
-    def _read(self, query: Query, near: Near, deadline: float) -> Stored | None:
+    def _read(self, query: Query, entry_id: int, code: bytes, deadline: float) -> Stored | None:
         stored = self._store_calls.call(
-            lambda: self._store.get(near.entry_id, query.scope, near.code, self._now()), deadline
+            lambda: self._store.get(entry_id, query.scope, code, self._now()), deadline
         )
         assert stored is None or isinstance(stored, Stored)
         return stored

@@ -164,8 +164,8 @@ class Lookup:
             return []
         self._mirror.sync()
         scope, now = asked.fingerprint.scope, self._clock.now()
-        near, _ = self._mirror.within(scope, asked.coded.code, bits, limit)
-        read = (self._store.get(found.entry_id, scope, found.code, now) for found in near)
+        near = self._mirror.within(scope, asked.coded.code, bits, limit)
+        read = (self._store.get(entry_id, scope, near.code(at), now) for at, entry_id in enumerate(near.ids))
         return [stored for stored in read if stored is not None]
 
     def _verdict(self, asked: Asked, threshold: float, deadline: float) -> Verdict:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
 from binary_semantic_cache.errors import CursorLostError
@@ -14,7 +15,7 @@ from binary_semantic_cache.vector.index import Index
 from binary_semantic_cache.vector.memory import room
 from binary_semantic_cache.vector.table import CodeTable
 
-__all__ = ["Mirror", "Near"]
+__all__ = ["Mirror", "Neighbours"]
 
 # Rows of entries that only exact matches may have stand under this scope, which no search is ever given.
 _UNSEARCHED = 0
@@ -22,12 +23,23 @@ _LINES = 4096
 _MOST_FOR_READERS = 100_000
 
 
-class Near(NamedTuple):
-    """An entry inside the radius of a query."""
+class Neighbours(NamedTuple):
+    """Entries inside the radius of a query, nearest first."""
 
-    entry_id: int
-    distance: int
-    code: bytes
+    ids: list[int]
+    distances: list[int]
+    codes: NDArray[np.uint64]
+    """`(n, n_words)`, a copy."""
+    more: bool
+    """Whether there were more than asked for."""
+
+    def code(self, i: int) -> bytes:
+        """The code of the entry `i` as entries carry it."""
+        words: bytes = self.codes[i].astype("<u8").tobytes()
+        return words
+
+
+_NOBODY = Neighbours([], [], np.empty((0, 0), np.uint64), more=False)
 
 
 class Mirror:
@@ -88,34 +100,30 @@ class Mirror:
                 self._fold(changes)
                 self._cursor = cursor
 
-    def within(self, scope: bytes, code: bytes, radius: int, limit: int) -> tuple[list[Near], bool]:
-        """Up to `limit` entries of `scope` inside `radius`, nearest first, and whether there were more."""
+    def within(self, scope: bytes, code: bytes, radius: int, limit: int) -> Neighbours:
+        """Up to `limit` entries of `scope` inside `radius`."""
         query = np.frombuffer(code, "<u8").astype(np.uint64)
         with self._lock:
             number = self._scopes.get(scope)
             if number is None or self._broken:
-                return [], False
+                return _NOBODY
             threshold = 1.0 - radius / self._code_bits
             rows, distances = self._index.within(query, threshold, limit + 1, number)
             # The search lets the lock go: the scope may have been dropped and its number given to another.
             if self._scopes.get(scope) != number:
-                return [], False
-            codes = self._index.columns.codes
-            found = [
-                Near(int(self._ids[row, 0]), distance, codes[row].astype("<u8").tobytes())
-                for row, distance in zip(rows[:limit].tolist(), distances[:limit].tolist(), strict=True)
-            ]
-        return found, rows.size > limit
+                return _NOBODY
+            some = rows[:limit]
+            ids, codes = self._ids[some, 0], self._index.columns.codes[some]
+        return Neighbours(ids.tolist(), distances[:limit].tolist(), codes, more=rows.size > limit)
 
-    def nearest(self, scope: bytes, code: bytes) -> Near | None:
-        """The nearest entry of `scope` however far it is; `None` where the scope is empty or very large.
+    def nearest(self, scope: bytes, code: bytes) -> Neighbours:
+        """The nearest entry of `scope` however far it is; nobody where the scope is empty or very large.
 
         For the reader of a miss alone, so it is not looked for where that would take long.
         """
         if self._populations.get(self._scopes.get(scope, _UNSEARCHED), 0) > _MOST_FOR_READERS:
-            return None
-        found, _ = self.within(scope, code, self._code_bits, 1)
-        return found[0] if found else None
+            return _NOBODY
+        return self.within(scope, code, self._code_bits, 1)
 
     def touch(self, entry_id: int, now: float) -> None:
         """Makes an entry the most recently used."""
