@@ -1,14 +1,17 @@
 """The promises of `Store`, asked of every store."""
 
 import os
+import random
 import stat
+import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from binary_semantic_cache import errors
-from binary_semantic_cache.stores import Change, ChangeKind, Entry, Saving, StoreStats
+from binary_semantic_cache.stores import Change, ChangeKind, Entry, Saving, StoreStats, sqlite
 from binary_semantic_cache.stores.memory import MemoryStore
 from binary_semantic_cache.stores.sqlite import SQLiteStore
 
@@ -269,18 +272,131 @@ def test_two_stores_of_one_file_see_each_others_changes(tmp_path):
     other.close()
 
 
-def test_a_log_that_was_trimmed_loses_old_cursors(tmp_path, monkeypatch):
-    from binary_semantic_cache.stores import sqlite
+def packed_state(store) -> dict[int, tuple[bytes, bytes]]:
+    """What the columns of `packed` give, and the log after them."""
+    cursor, _, chunks = store.packed()
+    rows: dict[int, tuple[bytes, bytes]] = {}
+    for ids, scopes, codes in chunks:
+        numbers = struct.unpack(f"<{len(ids) // 8}q", ids)
+        width = len(codes) // len(numbers)
+        for i, number in enumerate(numbers):
+            rows[number] = scopes[16 * i : 16 * i + 16], codes[width * i : width * i + width]
+    assert not store.moved_past(cursor)
+    return rows
 
+
+def test_columns_and_lines_tell_the_same(store):
+    assert packed_state(store) == {}
+    ids = store.put_many(
+        [entry(number, code=b"" if number % 3 == 0 else entry(number).code) for number in range(50)]
+    )
+    store.delete(ids[10:20])
+    assert packed_state(store) == state(store)
+    assert len(packed_state(store)) == 40
+
+
+def test_packed_chunks_follow_any_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_PACKED", 16)
+    monkeypatch.setattr(sqlite, "_CHUNK", 5)
+    monkeypatch.setattr(sqlite, "_LOG_LINES", 40)
+    rng, store = random.Random(3), SQLiteStore(tmp_path / "c.db")
+    store.open(FINGERPRINT)
+    for step in range(400):
+        chance, number = rng.random(), rng.randrange(90)
+        if chance < 0.6:
+            code = b"" if number % 5 == 0 else entry(number).code
+            store.put_many([entry(number, code=code, scope=bytes([number % 3]) * 16)])
+        elif chance < 0.9:
+            store.delete(rng.sample(sorted(state(store)) or [0], k=1))
+        elif chance < 0.98:
+            store.compact()
+        elif step % 7 == 0:
+            store.clear(None)
+        if step % 10 == 0:
+            assert packed_state(store) == state(store)
+    store.compact()
+    assert packed_state(store) == state(store)
+    assert state(store)
+    store.close()
+
+
+def test_a_store_packs_by_itself_when_the_log_grows(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_LOOK_EVERY", 10)
+    monkeypatch.setattr(sqlite, "_SNAP_EVERY", 30)
+    store = SQLiteStore(tmp_path / "c.db")
+    store.open(FINGERPRINT)
+    for number in range(100):
+        store.put_many([entry(number)])
+    with store._reading() as db:
+        assert db.execute("SELECT count(*) FROM packed").fetchone()[0] > 0
+    assert packed_state(store) == state(store)
+    store.close()
+
+
+def test_a_log_that_was_trimmed_loses_old_cursors(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "_LOG_LINES", 10)
-    monkeypatch.setattr(sqlite, "_TRIM_EVERY", 20)
     store = SQLiteStore(tmp_path / "c.db")
     store.open(FINGERPRINT)
     cursor, _ = store.snapshot()
     store.put_many([entry(number) for number in range(40)])
+    store.compact()
     with pytest.raises(errors.CursorLostError):
         store.changes(cursor, 10)
     assert len(state(store)) == 40
+    store.close()
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [("os", 1), ("disk", 2)])
+def test_durability_is_sqlites_synchronous(tmp_path, durability, synchronous):
+    store = SQLiteStore(tmp_path / "c.db", durability=durability)
+    store.open(FINGERPRINT)
+    with store._reading() as db:
+        assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+    store.close()
+    with pytest.raises(errors.InvalidValueError, match="durability"):
+        SQLiteStore(tmp_path / "c.db", durability="none")
+
+
+def test_puts_that_wait_for_each_other_are_committed_together(tmp_path, monkeypatch):
+    store = SQLiteStore(tmp_path / "c.db")
+    store.open(FINGERPRINT)
+    sizes, whole = [], SQLiteStore._insert_all
+    monkeypatch.setattr(
+        SQLiteStore, "_insert_all", lambda self, batches: (sizes.append(len(batches)), whole(self, batches))
+    )
+    with store.lock, ThreadPoolExecutor(8) as pool:
+        puts = [pool.submit(store.put_many, [entry(number)]) for number in range(8)]
+        while len(store._waiting) < 8:
+            pass
+        store.lock.release()
+        ids = [put.result(30) for put in puts]
+        store.lock.acquire()
+    assert sizes == [8]
+    assert len({entry_id for (entry_id,) in ids}) == 8
+    for number, (entry_id,) in enumerate(ids):
+        assert store.find(entry(number).key, NOW).id == entry_id
+    store.close()
+
+
+def test_an_entry_that_is_refused_does_not_take_others_with_it(tmp_path):
+    store = SQLiteStore(tmp_path / "c.db")
+    store.open(FINGERPRINT)
+
+    def put(number):
+        try:
+            return store.put_many([entry(number, owner=None if number == 3 else b"o" * 16)])
+        except errors.StoreError:
+            return None
+
+    with store.lock, ThreadPoolExecutor(8) as pool:
+        puts = [pool.submit(put, number) for number in range(8)]
+        while len(store._waiting) < 8:
+            pass
+        store.lock.release()
+        done = [put.result(30) for put in puts]
+        store.lock.acquire()
+    assert [number for number, ids in enumerate(done) if ids is None] == [3]
+    assert store.stats().entries == 7
     store.close()
 
 

@@ -17,12 +17,24 @@ What none promises: that another process's index sees a put at once, the order o
 or that two puts of one key at the same moment make one entry and not two, one of them replaced.
 """
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-__all__ = ["Change", "ChangeKind", "Entry", "Opened", "Saving", "Store", "StoreStats", "Stored", "servable"]
+__all__ = [
+    "Change",
+    "ChangeKind",
+    "Entry",
+    "Opened",
+    "Packed",
+    "Saving",
+    "Store",
+    "StoreStats",
+    "Stored",
+    "servable",
+]
 
 # A clock that was set back would make entries live longer than asked; one from the future is not trusted.
 _CLOCK_SKEW_SECONDS = 60.0
@@ -100,6 +112,17 @@ class Change(NamedTuple):
     """Of a FORBID: the keyed hash of two texts that must never answer each other."""
 
 
+class Packed(NamedTuple):
+    """What the index needs of many entries, in columns of bytes."""
+
+    ids: bytes
+    """Eight bytes each, little-endian, ascending."""
+    scopes: bytes
+    """Sixteen bytes each."""
+    codes: bytes
+    """As many bytes each as a code has; empty where none of these entries has a code."""
+
+
 class Opened(NamedTuple):
     """What `open` says."""
 
@@ -173,6 +196,12 @@ class Store(Protocol):
         The chunks may hold changes after the cursor as well: a change that is applied twice does no harm.
         """
 
+    def packed(self) -> tuple[int, list[bytes], Iterator[Packed]]:
+        """The same in columns: a cursor, the pairs of the FORBID lines, and the entries.
+
+        An entry may come that is gone already, or twice; the changes after the cursor tell.
+        """
+
     def changes(self, cursor: int, limit: int) -> tuple[list[Change], int]:
         """Up to `limit` changes after `cursor`, and the cursor behind them.
 
@@ -205,3 +234,20 @@ def servable(entry: Entry, now: float) -> bool:
 def prolonged(entry: Entry, expires_at: float) -> Entry:
     """`entry` with its expiry moved."""
     return replace(entry, expires_at=expires_at)
+
+
+def pack(rows: Iterable[tuple[int, bytes, bytes]]) -> list[Packed]:
+    """`(id, scope, code)` of entries in columns, those without a code apart."""
+    with_code: list[tuple[int, bytes, bytes]] = []
+    without: list[tuple[int, bytes, bytes]] = []
+    for row in rows:
+        (with_code if row[2] else without).append(row)
+    return [
+        Packed(
+            struct.pack(f"<{len(some)}q", *(row[0] for row in some)),
+            b"".join([row[1] for row in some]),
+            b"".join([row[2] for row in some]),
+        )
+        for some in (with_code, without)
+        if some
+    ]

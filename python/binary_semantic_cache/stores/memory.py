@@ -12,8 +12,10 @@ from binary_semantic_cache.stores import (
     ChangeKind,
     Entry,
     Opened,
+    Packed,
     Stored,
     StoreStats,
+    pack,
     prolonged,
     servable,
 )
@@ -167,6 +169,14 @@ class MemoryStore:
             lines = [Change(ChangeKind.PUT, i, entry.scope, entry.code) for i, entry in self._entries.items()]
             lines += [Change(ChangeKind.FORBID, pair=pair) for pair in self._pairs]
         return cursor, (lines[at : at + _CHUNK] for at in range(0, len(lines), _CHUNK))
+
+    def packed(self) -> tuple[int, list[bytes], Iterator[Packed]]:
+        """See `Store.packed`."""
+        with self.lock:
+            entries = list(self._entries.items())
+            cursor, pairs = self._cursor, list(self._pairs)
+        columns = pack((i, entry.scope, entry.code) for i, entry in entries)
+        return cursor, pairs, iter(columns)
 
     def changes(self, cursor: int, limit: int) -> tuple[list[Change], int]:
         """See `Store.changes`."""

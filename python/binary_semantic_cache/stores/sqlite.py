@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
+import numpy as np
+from numpy.typing import NDArray
 
 from binary_semantic_cache.errors import (
     ClosedError,
@@ -19,6 +21,7 @@ from binary_semantic_cache.errors import (
     CursorLostError,
     FingerprintError,
     FormatVersionError,
+    InvalidValueError,
     StoreError,
 )
 from binary_semantic_cache.fork import keep_over_fork
@@ -27,9 +30,11 @@ from binary_semantic_cache.stores import (
     ChangeKind,
     Entry,
     Opened,
+    Packed,
     Saving,
     Stored,
     StoreStats,
+    pack,
     servable,
 )
 
@@ -38,7 +43,9 @@ __all__ = ["SQLiteStore"]
 _APPLICATION_ID = 0x42534331  # "BSC1", in the file's header: no other program's file is written to
 _SCHEMA_VERSION = 1
 _LOG_LINES = 100_000
-_TRIM_EVERY = 4096
+_LOOK_EVERY = 4096
+_SNAP_EVERY = 65_536
+_PACKED = 65_536
 _CHUNK = 4096
 _BATCH = 500  # below SQLite's least limit of bound parameters, 999
 
@@ -57,6 +64,9 @@ CREATE TABLE tag (tag TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (tag, id))
 CREATE TABLE pair (pair BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE log (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, id INTEGER NOT NULL, pair BLOB);
+CREATE TABLE packed (
+    first_id INTEGER NOT NULL, last_id INTEGER NOT NULL, searched INTEGER NOT NULL, ids BLOB NOT NULL,
+    scopes BLOB NOT NULL, codes BLOB NOT NULL, PRIMARY KEY (first_id, last_id, searched)) WITHOUT ROWID;
 CREATE TABLE total (entries INTEGER NOT NULL, n_bytes INTEGER NOT NULL);
 INSERT INTO total VALUES (0, 0);
 CREATE INDEX entry_owner ON entry (owner);
@@ -76,27 +86,58 @@ _FIELDS = ("id", *(field.name for field in fields(Entry)))
 _IN_BODY = {"vector", "prompt", "kind", "payload", "tags", "saving"}
 _COLUMNS = ", ".join(("b." if name in _IN_BODY else "e.") + name for name in _FIELDS)
 _WHOLE = f"SELECT {_COLUMNS} FROM entry e JOIN body b ON b.id = e.id WHERE "  # noqa: S608 - names of our own columns
+_FOLDED = "SELECT id, scope, code FROM entry WHERE id > ? ORDER BY id LIMIT ?"
+_RANGES = (
+    "SELECT first_id, last_id, sum(length(ids)) / 8 FROM packed GROUP BY first_id, last_id ORDER BY last_id"
+)
+_NEXT_RANGE = "SELECT max(id) FROM (SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?)"
 _VECTORS = "SELECT id, vector FROM body WHERE id IN ({})"
 _DELETE = "DELETE FROM entry WHERE id IN ({})"
 _PROMPTS = "SELECT e.id, b.prompt FROM entry e JOIN body b ON b.id = e.id WHERE {} ORDER BY e.id"
 
 
+_SYNCHRONOUS = {"os": "NORMAL", "disk": "FULL"}
+
+
+class _Batch:
+    """A put that waits for its commit."""
+
+    __slots__ = ("entries", "ids")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.ids: list[int] | None = None
+
+
 class SQLiteStore:
     """A store in one file, with SQLite's write-ahead log beside it.
 
-    A put that returned survives the death of the process; at a power cut the last ones may be lost, never
-    damaged (`synchronous=NORMAL`). The file is readable by its owner alone.
+    A put that returned survives the death of the process. At a power cut the last ones may be lost, never
+    damaged, unless `durability` is `disk`. Puts of several threads that wait for each other are committed
+    together. The file is readable by its owner alone.
 
     Args:
         path: the file; made if it is not there, and so is its folder.
+        durability: `os`: a put that returned is with the operating system; `disk`: it is on the disk.
         busy_timeout_seconds: how long to wait for another process's write before giving up with `StoreError`.
     """
 
     bounded = True
 
-    def __init__(self, path: str | PathLike[str], *, busy_timeout_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        durability: Literal["os", "disk"] = "os",
+        busy_timeout_seconds: float = 1.0,
+    ) -> None:
+        if durability not in _SYNCHRONOUS:
+            raise InvalidValueError(f"expected durability os or disk, got {durability!r}")
         self._path = Path(path)
         self._busy_timeout_seconds = busy_timeout_seconds
+        self._synchronous = _SYNCHRONOUS[durability]
+        self._waiting: list[_Batch] = []
+        self._waiting_lock = threading.Lock()
         self.lock = threading.RLock()
         keep_over_fork(self)
         self._connection: sqlite3.Connection | None = None
@@ -104,7 +145,7 @@ class SQLiteStore:
         self._process = 0
         self._closed = False
         self._epoch: bytes | None = None
-        self._puts_since_trim = 0
+        self._puts_since_look = 0
 
     @property
     def path(self) -> Path:
@@ -133,14 +174,39 @@ class SQLiteStore:
 
     def put_many(self, entries: Sequence[Entry]) -> list[int]:
         """See `Store.put_many`."""
+        batch = _Batch(entries)
+        with self._waiting_lock:
+            self._waiting.append(batch)
+        with self.lock:
+            # Whoever comes first commits for all who wait by then: one transaction, and with `disk` one wait.
+            while batch.ids is None:
+                self._commit(batch)
+            ids = batch.ids
+        self._puts_since_look += len(ids)
+        if self._puts_since_look >= _LOOK_EVERY:
+            self._puts_since_look = 0
+            self._snap_if_due()
+        return ids
+
+    def _commit(self, own: "_Batch") -> None:
+        with self._waiting_lock:
+            batches, self._waiting = self._waiting, []
+        try:
+            self._insert_all(batches)
+        except BaseException as exc:
+            others = [batch for batch in batches if batch is not own]
+            with self._waiting_lock:
+                self._waiting = others + self._waiting
+            if not others or not isinstance(exc, Exception):
+                raise
+            self._insert_all([own])  # it may have been another's entry that was refused
+
+    def _insert_all(self, batches: "list[_Batch]") -> None:
         with self._writing() as db:
             self._check_epoch(db)
-            ids = [_insert(db, entry) for entry in entries]
-            self._puts_since_trim += len(ids)
-            if self._puts_since_trim >= _TRIM_EVERY:
-                self._puts_since_trim = 0
-                db.execute("DELETE FROM log WHERE seq <= (SELECT max(seq) FROM log) - ?", (_LOG_LINES,))
-        return ids
+            ids = [[_insert(db, entry) for entry in batch.entries] for batch in batches]
+        for batch, its_ids in zip(batches, ids, strict=True):
+            batch.ids = its_ids
 
     def find(self, key: bytes, now: float) -> Stored | None:
         """See `Store.find`."""
@@ -221,6 +287,15 @@ class SQLiteStore:
             pairs = [Change(ChangeKind.FORBID, pair=pair) for (pair,) in db.execute("SELECT pair FROM pair")]
         return cursor, self._chunks(pairs)
 
+    def packed(self) -> tuple[int, list[bytes], Iterator[Packed]]:
+        """See `Store.packed`; out of the packed chunks in a fraction of the time of rows."""
+        with self._reading() as db:
+            self._check_epoch(db)
+            cursor = _last_seq(db)
+            pairs = [pair for (pair,) in db.execute("SELECT pair FROM pair")]
+            dead = _dead_since(db, _snapped(db))
+        return cursor, pairs, self._columns(dead)
+
     def changes(self, cursor: int, limit: int) -> tuple[list[Change], int]:
         """See `Store.changes`."""
         query = (
@@ -244,7 +319,12 @@ class SQLiteStore:
         """Nothing to do: a put that returned is in the file."""
 
     def compact(self) -> None:
-        """Copies the write-ahead log into the file and empties it; gives free pages back."""
+        """Packs what was put since the last time, shortens the log, and gives free pages back.
+
+        In steps of a bounded number of entries, each a transaction of its own, so that other writers get in
+        between. Any number of processes may do this at once: a step packs what is there when it runs.
+        """
+        self._snap()
         with self._reading() as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             db.execute("PRAGMA incremental_vacuum").fetchall()
@@ -311,11 +391,69 @@ class SQLiteStore:
             db.execute("DROP TABLE fresh")
             # A seq left out of the log makes every reader's cursor lost, and so take a snapshot.
             db.execute("DELETE FROM log WHERE TRUE")
+            db.execute("DELETE FROM packed WHERE TRUE")
             db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'log'")
             self._epoch = secrets.token_bytes(8)
             values = [(fingerprint.encode(), "fingerprint"), (self._epoch, "epoch")]
             db.executemany("UPDATE meta SET value = ? WHERE name = ?", values)
         return int(n)
+
+    def _snap_if_due(self) -> None:
+        with self._reading() as db:
+            due = _last_seq(db) - _snapped(db) > _SNAP_EVERY
+        if due:
+            self._snap()
+
+    def _snap(self) -> None:
+        """Brings the packed chunks up to the log's present end, then forgets the lines before it."""
+        with self._reading() as db:
+            start = _last_seq(db)
+            dead = np.sort(_dead_since(db, _snapped(db)))
+            ranges = db.execute(_RANGES).fetchall()
+        end = ranges[-1][1] if ranges else 0
+        if ranges and ranges[-1][2] < _PACKED // 2:
+            end = ranges.pop()[0] - 1  # the last one is small: what follows joins it
+        # What a step packs is at least as new as `start`: from there on the log tells the rest.
+        for first_id, last_id, _ in ranges:
+            if np.searchsorted(dead, first_id) < np.searchsorted(dead, last_id, "right"):
+                with self._writing() as db:
+                    _pack_range(db, first_id, last_id)
+        while True:
+            with self._writing() as db:
+                (last_id,) = db.execute(_NEXT_RANGE, (end, _PACKED)).fetchone()
+                if last_id is None:
+                    db.execute("DELETE FROM packed WHERE first_id > ?", (end,))
+                    break
+                _pack_range(db, end + 1, last_id)
+                end = last_id
+        with self._writing() as db:
+            snapped = max(start, _snapped(db))
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('snapped', ?)", (snapped,))
+            db.execute("DELETE FROM log WHERE seq <= ?", (min(snapped, _last_seq(db) - _LOG_LINES),))
+
+    def _columns(self, dead: NDArray[np.uint64]) -> Iterator[Packed]:
+        last = 0
+        query = (
+            "SELECT last_id, ids, scopes, codes FROM packed WHERE last_id = "
+            "(SELECT min(last_id) FROM packed WHERE last_id > ?)"
+        )
+        while True:
+            with self._reading() as db:
+                rows = db.execute(query, (last,)).fetchall()
+            if not rows:
+                break
+            last = rows[0][0]
+            for _, *columns in rows:
+                left = _without(Packed(*columns), dead)
+                if left.ids:
+                    yield left
+        while True:
+            with self._reading() as db:
+                rows = db.execute(_FOLDED, (last, _CHUNK)).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield from pack(rows)
 
     def _chunks(self, pairs: list[Change]) -> Iterator[list[Change]]:
         if pairs:
@@ -324,8 +462,7 @@ class SQLiteStore:
         while True:
             # Short reads: a transaction held open would keep the write-ahead log from being emptied.
             with self._reading() as db:
-                query = "SELECT id, scope, code FROM entry WHERE id > ? ORDER BY id LIMIT ?"
-                rows = db.execute(query, (last, _CHUNK)).fetchall()
+                rows = db.execute(_FOLDED, (last, _CHUNK)).fetchall()
             if not rows:
                 return
             last = rows[-1][0]
@@ -415,7 +552,7 @@ class SQLiteStore:
         if not tables:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA synchronous = {self._synchronous}")
         if not tables:
             _create(db)
 
@@ -500,6 +637,39 @@ def _servable(row: tuple[Any, ...] | None, now: float) -> Stored | None:
     entry_id = values.pop("id")
     entry = Entry(**values)
     return Stored(entry_id, entry) if servable(entry, now) else None
+
+
+def _pack_range(db: sqlite3.Connection, first_id: int, last_id: int) -> None:
+    """Packs the entries from `first_id` to `last_id` anew; a range without entries has no chunk."""
+    db.execute("DELETE FROM packed WHERE first_id >= ? AND last_id <= ?", (first_id, last_id))
+    rows = db.execute(
+        "SELECT id, scope, code FROM entry WHERE id BETWEEN ? AND ? ORDER BY id", (first_id, last_id)
+    ).fetchall()
+    for columns in pack(rows):
+        searched = int(columns.codes != b"")
+        db.execute("INSERT INTO packed VALUES (?, ?, ?, ?, ?, ?)", (first_id, last_id, searched, *columns))
+
+
+def _without(columns: Packed, dead: NDArray[np.uint64]) -> Packed:
+    ids = np.frombuffer(columns.ids, "<u8")
+    live = ~np.isin(ids, dead)
+    if live.all():
+        return columns
+    scopes = np.frombuffer(columns.scopes, np.uint8).reshape(ids.size, 16)
+    codes = np.frombuffer(columns.codes, np.uint8).reshape(ids.size, -1)
+    return Packed(ids[live].tobytes(), scopes[live].tobytes(), codes[live].tobytes())
+
+
+def _dead_since(db: sqlite3.Connection, seq: int) -> NDArray[np.uint64]:
+    """The ids that were removed after a line of the log."""
+    rows = db.execute("SELECT id FROM log WHERE kind = 1 AND seq > ?", (seq,)).fetchall()
+    return np.array([entry_id for (entry_id,) in rows], np.uint64)
+
+
+def _snapped(db: sqlite3.Connection) -> int:
+    """The line of the log up to which the packed chunks tell everything."""
+    row = db.execute("SELECT value FROM meta WHERE name = 'snapped'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _last_seq(db: sqlite3.Connection) -> int:

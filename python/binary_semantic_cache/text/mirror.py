@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
 from binary_semantic_cache.errors import CursorLostError
 from binary_semantic_cache.fork import keep_over_fork
-from binary_semantic_cache.stores import Change, ChangeKind, Store
+from binary_semantic_cache.stores import Change, ChangeKind, Packed, Store
+from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.index import Index
 from binary_semantic_cache.vector.memory import room
 from binary_semantic_cache.vector.table import CodeTable
@@ -160,12 +161,36 @@ class Mirror:
         self._broken = False
 
     def _restart(self) -> None:
-        cursor, chunks = self._store.snapshot()
+        cursor, pairs, chunks = self._store.packed()
+        loaded = _loaded(list(chunks), self._n_words)
         with self._lock:
+            self._broken = True
             self._forget()
-        for chunk in chunks:
-            self._fold(chunk)
+            self._broken = True
+            self._pairs.update(pairs)
+            self._adopt(*loaded)
+            self._broken = False
         self._cursor = cursor
+
+    def _adopt(
+        self,
+        ids: NDArray[np.uint64],
+        scopes: NDArray[np.uint64],
+        codes: NDArray[np.uint64],
+        searched: NDArray[np.bool_],
+    ) -> None:
+        """Takes entries over, ascending by id; the newest of them if they are too many. Vectorised."""
+        self._evicted = ids[: max(0, ids.size - self._max_entries)].tolist()
+        first = len(self._evicted)
+        ids, scopes, codes, searched = ids[first:], scopes[first:], codes[first:], searched[first:]
+        digests, numbers = _numbered(scopes, searched)
+        self._scopes = {digest: number for number, digest in enumerate(digests, start=1)}
+        self._digests = {number: digest for digest, number in self._scopes.items()}
+        used, counts = np.unique(numbers, return_counts=True)
+        self._populations = dict(zip(used.tolist(), counts.tolist(), strict=True))
+        times = ids.astype(np.float64)
+        self._index.adopt(Columns(codes, times, times.copy(), np.zeros(ids.size, np.int32)), numbers)
+        self._ids = ids.reshape(-1, 1).copy()
 
     def _fold(self, changes: Iterable[Change]) -> None:
         with self._lock:
@@ -200,10 +225,10 @@ class Mirror:
             ids[: len(self._ids)] = self._ids
             self._ids = ids
         self._ids[row, 0] = change.id
-        if not self._rows.has_room(len(index)):
-            others = index.order()
-            self._rows.build(self._ids, others[others != row].copy(), self._max_entries + 1)
-        self._rows.insert(self._ids, row)
+        if self._rows.has_room(len(index)):
+            self._rows.insert(self._ids, row)
+        else:
+            self._rows.build(self._ids, index.order(), self._max_entries + 1)
         index.publish(row)
 
     def _remove(self, entry_id: int) -> None:
@@ -229,7 +254,9 @@ class Mirror:
 
     def _row_of(self, entry_id: int) -> int:
         if not self._rows.built:
-            return -1
+            if not len(self._index):
+                return -1
+            self._rows.build(self._ids, self._index.order(), self._max_entries + 1)
         return self._rows.find(self._ids, np.array([entry_id], np.uint64))
 
     def _number_of(self, scope: bytes) -> int:
@@ -239,3 +266,45 @@ class Mirror:
             self._scopes[scope] = number
             self._digests[number] = scope
         return number
+
+
+def _loaded(
+    chunks: list[Packed], n_words: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.bool_]]:
+    """Ids ascending and each once, scopes `(n, 2)`, codes `(n, n_words)`, whether each has a code."""
+    ids, scopes, codes, searched = [], [], [], []
+    for chunk in chunks:
+        n = len(chunk.ids) // 8
+        has_codes = len(chunk.codes) == 8 * n_words * n
+        ids.append(np.frombuffer(chunk.ids, "<u8"))
+        scopes.append(np.frombuffer(chunk.scopes, "<u8").reshape(n, 2))
+        codes.append(
+            np.frombuffer(chunk.codes, "<u8").reshape(n, n_words)
+            if has_codes
+            else np.zeros((n, n_words), np.uint64)
+        )
+        searched.append(np.full(n, has_codes))
+    if not ids:
+        none = np.empty((0, max(2, n_words)), np.uint64)
+        return none[:, 0], none[:, :2], none[:, :n_words], none[:, 0] > 0
+    all_ids, first = np.unique(np.concatenate(ids), return_index=True)
+    return (
+        all_ids.astype(np.uint64),
+        np.concatenate(scopes).astype(np.uint64)[first],
+        np.concatenate(codes).astype(np.uint64)[first],
+        np.concatenate(searched)[first],
+    )
+
+
+def _numbered(
+    scopes: NDArray[np.uint64], searched: NDArray[np.bool_]
+) -> tuple[list[bytes], NDArray[np.int32]]:
+    """The scopes' digests, and for each entry the place of its own among them from 1 on, 0 for no search."""
+    numbers = np.zeros(len(scopes), np.int32)
+    pairs = np.ascontiguousarray(scopes[searched]).view([("a", "<u8"), ("b", "<u8")]).reshape(-1)
+    # Nearly always the first halves alone tell scopes apart, and one number sorts far faster than two.
+    _, first, inverse = np.unique(pairs["a"], return_index=True, return_inverse=True)
+    if not np.array_equal(pairs["b"][first][inverse], pairs["b"]):
+        _, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
+    numbers[searched] = inverse.reshape(-1) + 1
+    return [pair.tobytes() for pair in pairs[first]], numbers

@@ -52,11 +52,21 @@ class ScopeRows:
             self._scope, self._place = scope.data, place.data
 
     def restore(self, rows: NDArray[np.int32], scopes: NDArray[np.int32], capacity: int) -> None:
-        """Holds exactly `rows`, each under its scope of `scopes`, with place for rows below `capacity`."""
+        """Holds exactly `rows`, each under its scope of `scopes`, with place for rows below `capacity`.
+
+        Vectorised, but for a step a scope.
+        """
         self.clear()
         self.reserve(capacity)
-        for scope, row in zip(scopes.tolist(), rows.tolist(), strict=True):
-            self.add(scope, row)
+        order = np.argsort(scopes, kind="stable")
+        ordered = rows[order]
+        numbers, starts = np.unique(scopes[order], return_index=True)
+        ends = np.append(starts[1:], rows.size)[: starts.size]
+        np.asarray(self._scope)[rows] = scopes
+        np.asarray(self._place)[ordered] = np.arange(rows.size) - np.repeat(starts, ends - starts)
+        for number, start, end in zip(numbers.tolist(), starts.tolist(), ends.tolist(), strict=True):
+            listed = self._lists[number] = _RowList()
+            listed.rows, listed.size = ordered[start:end].copy(), end - start
 
     def scope_of(self, row: int) -> int:
         """The scope of `row`."""
@@ -82,7 +92,7 @@ class ScopeRows:
             listed = self._lists[scope] = _RowList()
         size = listed.size
         if size == listed.rows.size:
-            grown = np.empty(size + size // 2, np.int32)
+            grown = np.empty(max(4, size + size // 2), np.int32)
             grown[:size] = listed.rows
             listed.rows, listed.viewed = grown, False
         listed.rows[size] = row
