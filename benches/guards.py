@@ -4,7 +4,7 @@
 
 A file of pairs holds JSON lines with `a`, `b`, `same` (1: the answer to `a` answers `b`) and `category`. Kept
 is the share of pairs with one answer that no guard vetoes; blocked is the share of the others that some guard
-vetoes. Brackets hold Wilson's interval of 95 %.
+vetoes. Both in percent, kept first; brackets hold Wilson's interval of 95 %.
 """
 
 import argparse
@@ -38,6 +38,7 @@ _UNIONS = {
     "all": set(GUARDS),
 }
 _ROUNDS = 5
+_MOST_CATEGORIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(_table("guard", pairs, rows))
     print()
     for name in present:
-        if len({pair.category for pair in pairs[name]}) > 1:
+        # A category of one or two pairs tells nothing.
+        if 1 < len({pair.category for pair in pairs[name]}) <= _MOST_CATEGORIES:
             print(_by_category(name, pairs[name]))
             print()
     lower = {name: _judge(guards, path, str.lower) for name, path in present.items()}
@@ -98,26 +100,25 @@ def _judge(guards: Guards, path: Path, change: Callable[[str], str]) -> list[Pai
 
 
 def _table(head: str, sets: dict[str, list[Pair]], rows: dict[str, set[str]]) -> str:
-    lines = [f"| {head} | " + " | ".join(f"{name}: kept | blocked" for name in sets) + " |"]
-    lines.append("|---|" + "---|---|" * len(sets))
+    lines = [f"| {head} | " + " | ".join(sets) + " |", "|---|" + "---|" * len(sets)]
     for row, chosen in rows.items():
-        cells = [cell for pairs in sets.values() for cell in _kept_and_blocked(pairs, chosen)]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+        lines.append(f"| {row} | " + " | ".join(_cell(pairs, chosen) for pairs in sets.values()) + " |")
     return "\n".join(lines)
 
 
 def _by_category(name: str, pairs: list[Pair]) -> str:
-    lines = [f"| {name}, all guards | kept | blocked |", "|---|---|---|"]
+    lines = [f"| {name}, all guards | pairs | kept / blocked |", "|---|--:|---|"]
     for category in sorted({pair.category for pair in pairs}):
         chosen = [pair for pair in pairs if pair.category == category]
-        lines.append(f"| {category} | " + " | ".join(_kept_and_blocked(chosen, set(GUARDS))) + " |")
+        lines.append(f"| {category} | {len(chosen)} | {_cell(chosen, set(GUARDS))} |")
     return "\n".join(lines)
 
 
-def _kept_and_blocked(pairs: Iterable[Pair], chosen: set[str]) -> tuple[str, str]:
+def _cell(pairs: Iterable[Pair], chosen: set[str]) -> str:
+    """Kept and blocked."""
     kept = [not pair.vetoes & chosen for pair in pairs if pair.same]
     blocked = [bool(pair.vetoes & chosen) for pair in pairs if not pair.same]
-    return _share(kept), _share(blocked)
+    return f"{_share(kept)} / {_share(blocked)}"
 
 
 def _share(outcomes: list[bool]) -> str:
@@ -128,7 +129,8 @@ def _share(outcomes: list[bool]) -> str:
     share = sum(outcomes) / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return f"{share:.1%} [{middle - half:.0%}-{middle + half:.0%}]".replace("%-", "-")
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return f"{100 * share:.1f} [{100 * low:.0f}-{100 * high:.0f}]"
 
 
 def _microseconds(guards: Guards, pairs: list[Pair]) -> float:

@@ -52,6 +52,30 @@ def test_a_smoke_run_writes_the_table_and_a_raw_file_with_the_machine(smoke):
         assert all(kept["min"] <= kept["max"] and len(kept["all"]) == 3 for kept in result["rounds"].values())
 
 
+def test_the_measurement_of_guards_counts_what_they_keep_and_block(tmp_path):
+    (tmp_path / "adversarial").mkdir()
+    pairs = [
+        {"a": "Wait 5 minutes", "b": "Please wait 5 minutes", "same": 1, "category": "x"},
+        {"a": "Wait 5 minutes", "b": "Wait 6 minutes", "same": 0, "category": "x"},
+        {"a": "Wait 5 minutes", "b": "Wait here 5 minutes", "same": 0, "category": "y"},
+    ]
+    lines = "\n".join(json.dumps(pair) for pair in pairs)
+    (tmp_path / "adversarial" / "fow_questions.jsonl").write_text(lines)
+    command = [sys.executable, "-m", "benches.guards", "--data", str(tmp_path), "--show", "questions"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "| numbers | 100.0 [21-100] / 50.0 [9-91] |" in done.stdout
+    assert "| y | 1 | - / 0.0 [0-79] |" in done.stdout
+    assert "served | Wait 5 minutes | Wait here 5 minutes" in done.stdout
+
+
+def test_without_labelled_pairs_the_measurement_of_guards_says_where_it_looked(tmp_path):
+    command = [sys.executable, "-m", "benches.guards", "--data", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert str(tmp_path) in done.stderr
+
+
 def test_an_unknown_subject_is_a_usage_error():
     done = run_benches("--only", "nonsense")
     assert done.returncode == 2

@@ -1,6 +1,9 @@
 """Guards veto what asks for another answer and let pass what asks for the same."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -221,6 +224,32 @@ def test_a_damaged_lexicon_is_an_error(damaged):
 def test_a_lexicon_of_another_version_is_an_error():
     with pytest.raises(FormatVersionError, match="version 1, got 2"):
         TextGuards(lexicon()[:6] + b"\2\0" + lexicon()[8:], {})
+
+
+def write_wordnet(folder):
+    """Two synsets of one word each, opposites; and one irregular form."""
+    entry = "{0:08d} 03 n 01 {1} 0 001 ! {2:08d} n 0101 | gloss\n"
+    (folder / "data.noun").write_text(
+        "  1 licence\n" + entry.format(9, "zig", 99) + entry.format(99, "zag", 9)
+    )
+    (folder / "index.noun").write_text("zag n 1 1 ! 1 0 00000099\nzig n 1 1 ! 1 0 00000009\n")
+    (folder / "noun.exc").write_text("zagen zag\n")
+    for name in ("verb", "adj", "adv"):
+        for file in (f"data.{name}", f"index.{name}", f"{name}.exc"):
+            (folder / file).write_text("")
+
+
+def test_the_lexicon_is_built_from_wordnet_with_the_same_bytes_each_time(tmp_path):
+    write_wordnet(tmp_path)
+    script = Path(__file__).parents[1] / "scripts" / "build-lexicon"
+    built = []
+    for name in ("one", "two"):
+        command = [sys.executable, str(script), "--from", str(tmp_path), "--to", str(tmp_path / name)]
+        subprocess.run(command, check=True, capture_output=True, env={"PYTHONHASHSEED": str(len(built))})
+        built.append((tmp_path / name).read_bytes())
+    assert built[0] == built[1]
+    found = TextGuards(built[0], {}).check("a zig for all of us", ["a zagen for all of us"])
+    assert ("antonyms", "zig against zagen") in found[0]
 
 
 def test_without_tables_the_guards_still_work():
