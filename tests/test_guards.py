@@ -68,6 +68,10 @@ DIFFERENT = [
     ("antonyms", "Turn the heating on", "Turn the heating off"),
     ("roles", "Trains from Leeds to York", "Trains from York to Leeds"),
     ("roles", "Is gold heavier than lead?", "Is lead heavier than gold?"),
+    ("roles", "Do whales hunt squids?", "Do squids hunt whales?"),
+    ("antonyms", "Where was she born?", "When was she born?"),
+    ("substitution", "Can I park here on Fridays?", "Can contractors park here on Fridays?"),
+    ("substitution", "Does the onion soup hold gluten?", "Does the fish pie hold gluten?"),
     ("capitals", "Where can I park in Lyon?", "Where can I park in Porto?"),
     ("capitals", "where can i park in lyon?", "where can i park in lisbon?"),
     ("time", "Is the museum open in March?", "Is the museum open in October?"),
@@ -98,6 +102,14 @@ SAME = [
     ("Open it on Sunday", "Open it on Sundays"),
     ("See https://Example.org/a/", "See https://example.org/a."),
     ("How do I open a pull request?", "How do I open a PR?"),
+    ("Is Rs. 500 enough?", "Would 500 rupees be enough?"),
+    ("How do I disable dark mode?", "How do I turn off dark mode?"),
+    ("I don't know how sorting works", "How does sorting work?"),
+    ("Is two thirds of 90 right?", "Is 2/3 of 90 right?"),
+    ("Is 50% enough?", "Is half enough?"),
+    ("Wait two and a half hours", "Wait 150 minutes"),
+    ("Is the shop open on Wednesday?", "Is the shop open on Wednesdy?"),
+    ("Do you ship to the USA?", "Do you ship to the United States?"),
 ]
 
 
@@ -148,6 +160,13 @@ def test_lines_can_be_added_to_a_table():
     assert "antonyms" in vetoes(Guards(extend={"antonyms": ["dorian lydian"]}), *pair)
 
 
+def test_groups_of_synonyms_stay_apart_where_lines_repeat_words():
+    known = Guards(extend={"synonyms": ["fence hedge", "hedge fence", "gate door"]})
+    prompt = "How do I paint a wooden fence?"
+    assert "substitution" not in vetoes(known, prompt, "How do I paint a wooden hedge?")
+    assert "substitution" in vetoes(known, prompt, "How do I paint a wooden gate?")
+
+
 def test_a_folder_replaces_tables_of_the_same_name_and_no_others(tmp_path):
     (tmp_path / "negators.txt").write_text("nay  # the only one\n")
     changed = Guards(tables=tmp_path)
@@ -171,6 +190,11 @@ def test_a_wrong_name_or_line_is_an_error_that_helps(arguments, message):
         Guards(**arguments)
 
 
+def test_a_lone_surrogate_in_a_table_is_an_error():
+    with pytest.raises(InvalidValueError, match="surrogate"):
+        Guards(extend={"negators": ["\ud800"]})
+
+
 def test_a_file_of_an_unknown_name_among_the_tables_is_an_error(tmp_path):
     (tmp_path / "negator.txt").write_text("nay\n")
     with pytest.raises(InvalidValueError, match=r"did you mean 'negators\.txt'"):
@@ -188,15 +212,18 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path):
         Guards(tables=tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("argument", [{"disabled": "numbers"}, {"extend": {"negators": "nay"}}])
-def test_a_string_in_place_of_a_list_is_an_error(argument):
+@pytest.mark.parametrize(
+    "argument", [{"disabled": "numbers"}, {"extend": {"negators": "nay"}}, {"extend": {"negators": [5]}}]
+)
+def test_what_is_no_list_of_strings_is_no_table(argument):
     with pytest.raises(InvalidTypeError):
         Guards(**argument)
 
 
-def test_a_string_in_place_of_candidates_is_an_error(guards):
+@pytest.mark.parametrize("arguments", [("a", "b"), ("a", [5]), (None, ["a"]), (b"a", ["a"]), ("a", None)])
+def test_what_is_no_string_or_no_list_of_strings_is_an_error(guards, arguments):
     with pytest.raises(InvalidTypeError):
-        guards.check("a", "b")
+        guards.check(*arguments)
 
 
 def lexicon():

@@ -52,7 +52,12 @@ class Guards:
             if isinstance(added, str):
                 raise InvalidTypeError(f"expected lines for table {name}, got one string: {added!r}")
             lines[name] += added
-        self._native = TextGuards(lexicon, lines, disabled=off)
+        try:
+            self._native = TextGuards(lexicon, lines, disabled=off)
+        except TypeError as exc:
+            raise InvalidTypeError(f"expected lines of tables as strings: {exc}") from exc
+        except UnicodeEncodeError as exc:
+            raise InvalidValueError(f"expected lines of tables without lone surrogates: {exc}") from exc
         self._enabled = tuple(name for name in GUARDS if name not in off)
 
     @property
@@ -74,10 +79,16 @@ class Guards:
         Args:
             prompt: the new prompt; analysed once.
             candidates: stored prompts.
+
+        Raises:
+            InvalidTypeError: the prompt or a candidate is no string.
         """
         if isinstance(candidates, str):
             raise InvalidTypeError(f"expected a list of candidates, got one string: {candidates[:40]!r}")
-        found = self._native.check(prompt, candidates)
+        try:
+            found = self._native.check(prompt, candidates)
+        except TypeError as exc:
+            raise InvalidTypeError(f"expected a string and a list of strings: {exc}") from exc
         return [[Veto(guard, detail) for guard, detail in vetoes] for vetoes in found]
 
     def __repr__(self) -> str:

@@ -12,28 +12,21 @@ const MOST_TIMES: usize = 64;
 
 /// Each text has a name that the other lacks.
 pub fn capitals(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
-    let is_related = |x: usize, others: &[usize], swap: bool| {
-        // Without meanings there is nothing to find, and in long texts much to search.
-        pair.is_comparable()
-            && others.iter().any(|&y| {
-                let (at_a, at_b) = if swap { (y, x) } else { (x, y) };
-                let meanings = pair.meaning_a(at_a).zip(pair.meaning_b(at_b));
-                meanings.is_some_and(|(x, y)| x.is_synonym(y) || x.is_derived(y))
-            })
-    };
+    // Without meanings there is nothing to find, and in long texts much to search.
+    let is_long = !pair.is_comparable();
     let names_a: Vec<usize> = pair
         .left_a
         .iter()
         .copied()
         .filter(|&at| is_name(&pair.a.words[at], pair.a, pair.meaning_a(at).is_some_and(|m| m.is_name), tables))
-        .filter(|&at| !is_related(at, &pair.left_b, false))
+        .filter(|&x| is_long || !pair.left_b.iter().any(|&y| pair.are_related(x, y, tables)))
         .collect();
     let names_b: Vec<usize> = pair
         .left_b
         .iter()
         .copied()
         .filter(|&at| is_name(&pair.b.words[at], pair.b, pair.meaning_b(at).is_some_and(|m| m.is_name), tables))
-        .filter(|&at| !is_related(at, &pair.left_a, true))
+        .filter(|&y| is_long || !pair.left_a.iter().any(|&x| pair.are_related(x, y, tables)))
         .collect();
     if names_a.is_empty() || names_b.is_empty() {
         return None;

@@ -274,10 +274,10 @@ fn read_unit(
         quantity.unit.clone_from(&next.lower);
         return 1;
     }
-    // $5, USD 100: only signs and codes stand before a number.
+    // $5, USD 100, Rs. 500: only signs and codes stand before a number.
     if let Some(before) = at.checked_sub(1).map(|before| &words[before])
-        && is_near(text, before.end, words[at].start)
-        && (!before.is_letters || before.lower.len() == 3)
+        && (is_near(text, before.end, words[at].start) || text.get(before.end..words[at].start) == Some(". "))
+        && (!before.is_letters || before.lower.len() <= 3)
         && before.lower != "%"
         && let Some(units) = tables.units.get(&before.lower)
     {

@@ -93,6 +93,16 @@ impl<'a> Pairing<'a> {
         before || behind
     }
 
+    /// Two words left over mean the same, or one is derived from the other, by the lexicon or the table of synonyms.
+    #[must_use]
+    pub fn are_related(&self, x: usize, y: usize, tables: &Tables) -> bool {
+        let (Some(of_x), Some(of_y)) = (self.meaning_a(x), self.meaning_b(y)) else { return false };
+        let groups = tables.synonyms.get(&self.a.words[x].stem).zip(tables.synonyms.get(&self.b.words[y].stem));
+        of_x.is_synonym(of_y)
+            || of_x.is_derived(of_y)
+            || groups.is_some_and(|(x, y)| x.iter().any(|group| y.contains(group)))
+    }
+
     /// The share of words that stand in one order in both texts, 0 to 1; for long texts an upper bound of it.
     #[must_use]
     pub fn frame(&self) -> f64 {

@@ -107,14 +107,7 @@ fn near_opposites(pair: &Pairing<'_>, lexicon: &Lexicon, opposites: &[(&str, &st
 }
 
 /// Opposites by the table, the lexicon or a prefix.
-pub fn is_opposite(
-    x: &Word,
-    of_x: &Meaning,
-    y: &Word,
-    of_y: &Meaning,
-    lexicon: &Lexicon,
-    tables: &Tables,
-) -> bool {
+fn is_opposite(x: &Word, of_x: &Meaning, y: &Word, of_y: &Meaning, lexicon: &Lexicon, tables: &Tables) -> bool {
     if let Some(answer) = hand_antonym(x, y, tables) {
         return answer;
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::lexicon::Lexicon;
 use super::pairing::{Pairing, gap};
-use super::polarity::{differs_in_negation, is_opposite};
+use super::polarity::differs_in_negation;
 use super::tables::Tables;
 use super::text::{Text, Word};
 
@@ -36,22 +36,26 @@ fn word(pair: &Pairing<'_>, lexicon: &Lexicon, tables: &Tables) -> Option<String
     let (x, y) = (pair.left_a[0], pair.left_b[0]);
     let (word_x, word_y) = (&pair.a.words[x], &pair.b.words[y]);
     // "not good", "bad": the guards of negation and antonyms weigh these.
-    if differs_in_negation(pair)
-        && is_opposite(word_x, pair.meaning_a(x)?, word_y, pair.meaning_b(y)?, lexicon, tables)
-    {
+    if differs_in_negation(pair) {
         return None;
     }
-    if !pair.are_in_one_place(x, y) && pair.frame() <= CLOSE_FRAME {
+    // "disable", "turn off": what a verb means with a particle, no lexicon of single words can tell.
+    if has_particle(pair.a, x, &pair.partner_a, lexicon) || has_particle(pair.b, y, &pair.partner_b, lexicon) {
         return None;
     }
-    (!is_related(pair, x, y, tables)).then(|| format!("{} against {}", word_x.lower, word_y.lower))
+    let is_in_place = pair.are_in_one_place(x, y)
+        || gap(x..x + 1, &pair.partner_a, &pair.partner_b).is_some_and(|(_, in_b)| in_b.contains(&y));
+    if !is_in_place && pair.frame() <= CLOSE_FRAME {
+        return None;
+    }
+    (!pair.are_related(x, y, tables)).then(|| format!("{} against {}", word_x.lower, word_y.lower))
 }
 
 fn phrase(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
     let (in_a, in_b) = gap(span(&pair.left_a), &pair.partner_a, &pair.partner_b)?;
     let is_whole =
         pair.left_a.iter().all(|at| in_a.contains(at)) && pair.left_b.iter().all(|at| in_b.contains(at));
-    let is_same = || pair.left_a.iter().any(|&x| pair.left_b.iter().any(|&y| is_related(pair, x, y, tables)));
+    let is_same = || pair.left_a.iter().any(|&x| pair.left_b.iter().any(|&y| pair.are_related(x, y, tables)));
     (is_whole && !is_same()).then(|| format!("{} against {}", written(pair.a, in_a), written(pair.b, in_b)))
 }
 
@@ -71,16 +75,16 @@ fn who(pair: &Pairing<'_>) -> Option<String> {
     (is_replaced && !has_person).then(|| format!("{} against {}", listed(persons), listed(others)))
 }
 
-fn is_related(pair: &Pairing<'_>, x: usize, y: usize, tables: &Tables) -> bool {
-    let (Some(of_x), Some(of_y)) = (pair.meaning_a(x), pair.meaning_b(y)) else { return false };
-    of_x.is_synonym(of_y)
-        || of_x.is_derived(of_y)
-        || is_listed(&pair.a.words[x].stem, &pair.b.words[y].stem, tables)
-}
-
-fn is_listed(x: &str, y: &str, tables: &Tables) -> bool {
-    let groups = tables.synonyms.get(x).zip(tables.synonyms.get(y));
-    groups.is_some_and(|(x, y)| x.iter().any(|group| y.contains(group)))
+/// A verb, as it stands in the lexicon, with a particle that the other text lacks.
+fn has_particle(text: &Text<'_>, at: usize, partner: &[Option<usize>], lexicon: &Lexicon) -> bool {
+    const PARTICLES: [&str; 8] = ["up", "off", "on", "out", "down", "in", "away", "over"];
+    text.words.get(at + 1).is_some_and(|next| {
+        PARTICLES.contains(&next.lower.as_str()) && partner[at + 1].is_none()
+        // "dine-in" is no verb.
+        && text.raw[text.words[at].end..].starts_with(' ')
+    }) && lexicon
+        .find(&text.words[at].lower)
+        .is_some_and(|lemma| lemma.senses.iter().any(|&sense| lexicon.is_verb(sense)))
 }
 
 fn span(places: &[usize]) -> Range<usize> {

@@ -91,6 +91,8 @@ pub struct Tables {
     pub prepositions: HashMap<String, Side>,
     /// Words.
     pub stop_words: HashSet<String>,
+    /// Number of groups of synonyms.
+    pub synonym_groups: u32,
     /// Stem to the groups it is in.
     pub synonyms: HashMap<String, Vec<u32>>,
     /// First word to the forms that begin with it.
@@ -175,7 +177,8 @@ impl Tables {
                 self.prepositions.insert(word.to_owned(), side);
             }
             "synonyms" => {
-                let group = u32::try_from(self.synonyms.len()).ok()?;
+                let group = self.synonym_groups;
+                self.synonym_groups = group.checked_add(1)?;
                 for word in words {
                     self.synonyms.entry(stem(word)).or_default().push(group);
                 }
