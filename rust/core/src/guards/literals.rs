@@ -7,7 +7,7 @@ use super::tables::Tables;
 /// Verbatim parts, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Literals {
-    /// Fenced blocks and inline code, without the ticks.
+    /// Fenced blocks, with the name of their language, and inline code; without the ticks.
     pub code: Vec<String>,
     /// URLs; scheme and host in lower case.
     pub urls: Vec<String>,
@@ -65,7 +65,6 @@ impl Literals {
                 continue;
             };
             let content = text.get(open.end..close.start).unwrap_or_default();
-            let content = if open.len() >= 3 { without_language(content) } else { content };
             if !content.trim().is_empty() {
                 self.code.push(content.trim().to_owned());
                 if open.len() < 3 {
@@ -151,14 +150,6 @@ fn tick_runs(text: &str) -> Vec<Range<usize>> {
         }
     }
     runs
-}
-
-/// A fenced block's content without the name of its language.
-fn without_language(content: &str) -> &str {
-    match content.split_once('\n') {
-        Some((first, rest)) if !first.trim().contains(char::is_whitespace) => rest,
-        _ => content,
-    }
 }
 
 fn url_start(chunk: &str) -> Option<usize> {

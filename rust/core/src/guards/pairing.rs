@@ -32,7 +32,7 @@ pub struct Pairing<'a> {
     pub alone_a: Vec<usize>,
     /// The same of the other text.
     pub alone_b: Vec<usize>,
-    /// Meanings of `alone_a`, in its order; empty for texts that differ too much.
+    /// Meanings of `alone_a`, in its order, of content words only; empty for texts that differ too much.
     pub meanings_a: Vec<Meaning>,
     /// Meanings of `alone_b`.
     pub meanings_b: Vec<Meaning>,
@@ -60,7 +60,10 @@ impl<'a> Pairing<'a> {
             pairing.match_spellings(lexicon, tables);
             pairing.match_compounds();
             pairing.collect();
-            let meaning = |word: &Word| Meaning::of(&word.lower, lexicon);
+            // Half of the words left over are function words, of which no guard asks the meaning.
+            let meaning = |word: &Word| {
+                if word.is_content() { Meaning::of(&word.lower, lexicon) } else { Meaning::default() }
+            };
             pairing.meanings_a = pairing.alone_a.iter().map(|&at| meaning(&a.words[at])).collect();
             pairing.meanings_b = pairing.alone_b.iter().map(|&at| meaning(&b.words[at])).collect();
         }

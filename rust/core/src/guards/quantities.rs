@@ -12,7 +12,7 @@ const MOST_CONVERTED: usize = 64;
 /// The numbers of the two texts are not the same ones.
 pub fn numbers(pair: &Pairing<'_>) -> Option<String> {
     let (a, b) = (&pair.a.quantities, &pair.b.quantities);
-    let (mut only_a, mut only_b) = unequal(a, b);
+    let (mut only_a, mut only_b) = (unequal(a, b), unequal(b, a));
     if only_a.len().max(only_b.len()) <= MOST_CONVERTED {
         only_a.retain(|x| {
             let found = only_b.iter().position(|y| is_same_amount(x, y));
@@ -45,35 +45,20 @@ pub fn units(pair: &Pairing<'_>) -> Option<String> {
     })
 }
 
-/// What is left of both when equal numbers are struck out.
-fn unequal<'q>(a: &'q [Quantity], b: &'q [Quantity]) -> (Vec<&'q Quantity>, Vec<&'q Quantity>) {
+/// What is left of `quantities` when those that `others` have, too, are struck out, one for one.
+fn unequal<'q>(quantities: &'q [Quantity], others: &[Quantity]) -> Vec<&'q Quantity> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    for quantity in b {
+    for quantity in others {
         *counts.entry(&quantity.key).or_default() += 1;
     }
-    let mut strike = |quantity: &&Quantity| match counts.get_mut(quantity.key.as_str()) {
+    let mut is_struck = |quantity: &Quantity| match counts.get_mut(quantity.key.as_str()) {
         Some(count) if *count > 0 => {
             *count -= 1;
-            false
+            true
         }
-        _ => true,
+        _ => false,
     };
-    let only_a: Vec<_> = a.iter().filter(|quantity| strike(quantity)).collect();
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for quantity in a {
-        *counts.entry(&quantity.key).or_default() += 1;
-    }
-    let only_b = b
-        .iter()
-        .filter(|quantity| match counts.get_mut(quantity.key.as_str()) {
-            Some(count) if *count > 0 => {
-                *count -= 1;
-                false
-            }
-            _ => true,
-        })
-        .collect();
-    (only_a, only_b)
+    quantities.iter().filter(|quantity| !is_struck(quantity)).collect()
 }
 
 fn is_same_amount(x: &Quantity, y: &Quantity) -> bool {

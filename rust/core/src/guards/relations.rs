@@ -7,8 +7,6 @@ use super::lexicon::Lexicon;
 pub struct Meaning {
     /// The word stands in the lexicon, as it is or as a form.
     pub is_known: bool,
-    /// The word stands in the lexicon as it is.
-    pub is_lemma: bool,
     /// The word, as it stands, is written with a capital in all senses.
     pub is_name: bool,
     lemmas: Vec<u32>,
@@ -23,7 +21,6 @@ impl Meaning {
     pub fn of(word: &str, lexicon: &Lexicon) -> Self {
         let mut meaning = Self::default();
         let exact = lexicon.find(word);
-        meaning.is_lemma = exact.is_some();
         meaning.is_name = exact.as_ref().is_some_and(|lemma| lemma.is_name);
         let mut lemmas: Vec<_> = exact.into_iter().collect();
         let bases: Vec<_> = lemmas.iter().flat_map(|lemma| lemma.bases.iter().copied()).collect();
@@ -66,15 +63,7 @@ impl Meaning {
     /// One is a direct hypernym of the other.
     #[must_use]
     pub fn is_hypernym(&self, other: &Self, lexicon: &Lexicon) -> bool {
-        meet(&self.hypernyms(lexicon, |_| true), &other.senses)
-            || meet(&other.hypernyms(lexicon, |_| true), &self.senses)
-    }
-
-    /// They are verbs with one direct hypernym.
-    #[must_use]
-    pub fn is_sister_verb(&self, other: &Self, lexicon: &Lexicon) -> bool {
-        let verb = |synset| lexicon.is_verb(synset);
-        meet(&self.hypernyms(lexicon, verb), &other.hypernyms(lexicon, verb))
+        meet(&self.hypernyms(lexicon), &other.senses) || meet(&other.hypernyms(lexicon), &self.senses)
     }
 
     /// Their adjectives stand, by way of similar ones, on two sides of an opposition (soggy, arid).
@@ -98,9 +87,9 @@ impl Meaning {
         synsets
     }
 
-    fn hypernyms(&self, lexicon: &Lexicon, keep: impl Fn(u32) -> bool) -> Vec<u32> {
-        let senses = self.senses.iter().copied().filter(|&synset| keep(synset));
-        let mut found: Vec<u32> = senses.flat_map(|synset| lexicon.synset(synset).hypernyms).collect();
+    fn hypernyms(&self, lexicon: &Lexicon) -> Vec<u32> {
+        let mut found: Vec<u32> =
+            self.senses.iter().flat_map(|&synset| lexicon.synset(synset).hypernyms).collect();
         found.sort_unstable();
         found
     }

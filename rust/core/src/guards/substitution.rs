@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lexicon::Lexicon;
+use super::lexicon::{Lemma, Lexicon};
 use super::pairing::{Pairing, gap};
 use super::polarity::differs_in_negation;
 use super::tables::Tables;
@@ -78,13 +78,13 @@ fn who(pair: &Pairing<'_>) -> Option<String> {
 /// A verb, as it stands in the lexicon, with a particle that the other text lacks.
 fn has_particle(text: &Text<'_>, at: usize, partner: &[Option<usize>], lexicon: &Lexicon) -> bool {
     const PARTICLES: [&str; 8] = ["up", "off", "on", "out", "down", "in", "away", "over"];
-    text.words.get(at + 1).is_some_and(|next| {
-        PARTICLES.contains(&next.lower.as_str()) && partner[at + 1].is_none()
-        // "dine-in" is no verb.
-        && text.raw[text.words[at].end..].starts_with(' ')
-    }) && lexicon
-        .find(&text.words[at].lower)
-        .is_some_and(|lemma| lemma.senses.iter().any(|&sense| lexicon.is_verb(sense)))
+    // "dine-in" is no verb.
+    let is_apart = text.raw[text.words[at].end..].starts_with(' ');
+    let is_particle = |next: &Word| PARTICLES.contains(&next.lower.as_str()) && partner[at + 1].is_none();
+    let is_verb = |lemma: &Lemma| lemma.senses.iter().any(|&sense| lexicon.is_verb(sense));
+    is_apart
+        && text.words.get(at + 1).is_some_and(is_particle)
+        && lexicon.find(&text.words[at].lower).as_ref().is_some_and(is_verb)
 }
 
 fn span(places: &[usize]) -> Range<usize> {

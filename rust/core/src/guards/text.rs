@@ -8,11 +8,11 @@ use super::tables::Tables;
 /// How a word is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {
-    /// without a capital
+    /// Without a capital.
     Lower,
-    /// With a capital, or several
+    /// With a capital, or several.
     Capital,
-    /// IN CAPITALS, two letters at least
+    /// IN CAPITALS, two letters at least.
     Upper,
 }
 
