@@ -89,7 +89,7 @@ fn opposites<'p>(pair: &Pairing<'p>, lexicon: &Lexicon, tables: &Tables) -> Vec<
             let (x, y) = (&pair.a.words[at_x], &pair.b.words[at_y]);
             // "in" and "out", "on" and "off" have too many uses to be opposites at a distance.
             let is_loose = is_long || x.role == Role::Function || y.role == Role::Function;
-            if is_opposite(x, of_x, y, of_y, lexicon, tables) && (!is_loose || pair.are_in_one_place(at_x, at_y)) {
+            if (!is_loose || pair.are_in_one_place(at_x, at_y)) && is_opposite(x, of_x, y, of_y, lexicon, tables) {
                 found.push((x.lower.as_str(), y.lower.as_str()));
             }
         }
