@@ -77,6 +77,7 @@ DIFFERENT = [
     ("time", "Is the museum open in March?", "Is the museum open in October?"),
     ("time", "Is the museum open on Tuesday?", "Is the museum open at the weekend?"),
     ("time", "Will it rain today?", "Will it rain tomorrow?"),
+    ("time", "Water the plants at 6:30 am", "Water the plants at 6:30 pm"),
     ("substitution", "How do I paint a wooden fence?", "How do I paint a wooden table?"),
 ]
 
@@ -102,6 +103,9 @@ SAME = [
     ("Open it on Sunday", "Open it on Sundays"),
     ("See https://Example.org/a/", "See https://example.org/a."),
     ("How do I open a pull request?", "How do I open a PR?"),
+    ("Call me at 9 pm", "Call me at nine at night"),
+    ("Call me at 2 am", "Call me at two at night"),
+    ("How do I delete my profile?", "How can I remove my profile?"),
     ("Is Rs. 500 enough?", "Would 500 rupees be enough?"),
     ("How do I disable dark mode?", "How do I turn off dark mode?"),
     ("I don't know how sorting works", "How does sorting work?"),
