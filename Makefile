@@ -6,10 +6,10 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-neon build lint format bench bench-smoke wheel model model-wheel clean
+.PHONY: help demo test test-rust test-python test-neon build lint format bench bench-quality bench-smoke wheel model model-wheel clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(BUILT)  ## the main job on real questions: embed, fill, ask, save, reopen, report
 	$(BIN)/bsc demo
@@ -47,8 +47,12 @@ format: $(BUILT)  ## rewrite the sources in the house style
 bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and the published package (5 to 10 minutes; leave the machine alone)
 	$(BIN)/python -m benches
 
+bench-quality: $(BUILT)  ## how often the right answer is served, and a wrong one (2 minutes; docs/quality.md says of which pairs)
+	$(BIN)/python -m benches.quality --full
+
 bench-smoke: $(BUILT)  ## every benchmark, small, to see that it runs and that results are equal
 	$(BIN)/python -m benches --smoke
+	$(BIN)/python -m benches.quality --smoke
 
 wheel: $(VENV)/.installed  ## dist/: one abi3 wheel for CPython 3.11 and later
 	$(BIN)/maturin build --release --locked --out dist

@@ -10,7 +10,7 @@ from typing import Any
 
 from benches.harness import Row
 
-__all__ = ["table", "write"]
+__all__ = ["stem", "table", "write"]
 
 _HEAD = ("what", "n", "ours", "contender", "its", "ratio", "figure to reach", "reached?")
 _RIGHT = {1, 2, 4, 5}
@@ -33,14 +33,19 @@ def write(rows: Sequence[Row], machine: Mapping[str, Any], folder: Path, label: 
         folder: made if it is not there.
         label: sets a part of the benchmarks apart from the whole.
     """
-    cpu = re.sub(r"[^a-z0-9]+", "-", machine["cpu"].lower()).strip("-")
+    path = folder / f"{stem(machine, label)}.json"
     today = date.today().isoformat()
-    path = folder / ("-".join(filter(None, (today, cpu, label))) + ".json")
     folder.mkdir(parents=True, exist_ok=True)
     results = [_plain(row) for row in rows]
     path.write_text(json.dumps({"date": today, "machine": machine, "results": results}, indent=1) + "\n")
     path.with_suffix(".md").write_text(table(rows) + "\n")
     return path
+
+
+def stem(machine: Mapping[str, Any], label: str = "") -> str:
+    """The name of today's result files on this machine, without an ending."""
+    cpu = re.sub(r"[^a-z0-9]+", "-", machine["cpu"].lower()).strip("-")
+    return "-".join(filter(None, (date.today().isoformat(), cpu, label)))
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""The cache as it is shipped, asked about each pair, and held against what its parts say."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benches.harness import check_equal
+from benches.quality.evidence import Embeddings, Evidence, outcome, requested
+from benches.quality.pairs import Messages
+from binary_semantic_cache import Hit, Request, SemanticCache
+
+__all__ = ["Verdicts", "ask_cache"]
+
+_ANSWER = "the answer to the first prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What the cache said."""
+
+    threshold: float
+    """The one that it chose for the embedder."""
+    outcomes: Sequence[str]
+    """For each pair `exact`, `semantic`, or the reason of the miss."""
+
+    def reasons(self, pairs: Sequence[Evidence], *, same: bool) -> Counter[str]:
+        """How often each outcome came, over the pairs with this label."""
+        return Counter(
+            said for said, evidence in zip(self.outcomes, pairs, strict=True) if evidence.pair.same is same
+        )
+
+
+def ask_cache(embeddings: Embeddings, pairs: Sequence[Evidence]) -> Verdicts:
+    """Puts the first prompt of each pair and looks up the second, each pair in a scope of its own.
+
+    Raises:
+        UnequalResultsError: the cache did not do what its parts say.
+    """
+    outcomes = []
+    with SemanticCache(embedder=embeddings) as cache:
+        for i, evidence in enumerate(pairs):
+            scope = {"pair": i}
+            cache.put(_given(evidence.pair.a), _ANSWER, scope=scope)
+            verdict = cache.lookup(_given(evidence.pair.b), scope=scope)
+            said = verdict.kind if isinstance(verdict, Hit) else verdict.reason.value
+            check_equal(evidence.pair.id, "SemanticCache", outcome(evidence, cache.threshold), said)
+            if isinstance(verdict, Hit):
+                check_equal(evidence.pair.id, "SemanticCache", _ANSWER, verdict.response)
+            outcomes.append(said)
+        return Verdicts(cache.threshold, outcomes)
+
+
+def _given(side: str | Messages) -> str | Request:
+    return side if isinstance(side, str) else requested(side)

@@ -1,0 +1,158 @@
+"""The findings as markdown that reads as plain text, too."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from benches.quality.contenders import PUBLISHED
+from benches.quality.findings import NEAR_THRESHOLDS, Finding
+from benches.quality.shares import Point, Share
+from binary_semantic_cache.text.guards import GUARDS
+
+__all__ = ["all_tables", "main_table"]
+
+_PRECISIONS = (0.80, 0.90)
+
+
+def all_tables(findings: Sequence[Finding]) -> str:
+    """Every table under a heading of its own."""
+    sections = [
+        ("Served and traps served wrong", main_table(findings)),
+        ("Published by others", _published()),
+        ("The threshold and its neighbours", _thresholds(findings)),
+        ("By category", _categories(findings)),
+        ("One guard alone", _guards([(finding, finding.alone) for finding in findings])),
+        ("One guard left out", _guards([(finding, finding.without) for finding in findings])),
+        ("Why should-hit pairs were served or not", _outcomes(findings)),
+        ("Lower-case input", _lower(findings)),
+        ("Recall at a precision", _recall(findings)),
+    ]
+    return "\n\n".join(f"### {heading}\n\n{table}" for heading, table in sections)
+
+
+def main_table(findings: Sequence[Finding]) -> str:
+    """A line for each set and label, a column for each decision and contender."""
+    columns = [*findings[0].decisions, *findings[0].contenders]
+    rows = []
+    for finding in findings:
+        points = {**finding.decisions, **finding.contenders}
+        for label, shares in (
+            ("served", [point.served for point in points.values()]),
+            ("traps", [point.traps for point in points.values()]),
+        ):
+            if shares[0].n:
+                rows.append([f"{finding.name}: {label}", f"{shares[0].n:,}", *map(_with_interval, shares)])
+    return _table(["set", "pairs", *columns], rows)
+
+
+def _published() -> str:
+    rows = [
+        [item.contender, item.set_name, _percent(item.served), _percent(item.traps), item.source]
+        for item in PUBLISHED
+    ]
+    return _table(["contender", "set", "served", "traps", "source"], rows)
+
+
+def _thresholds(findings: Sequence[Finding]) -> str:
+    head = ["set", *(f"{at:.2f}" for at in NEAR_THRESHOLDS)]
+    rows = [
+        [finding.name, *(_bounded(finding.near[threshold]) for threshold in NEAR_THRESHOLDS)]
+        for finding in findings
+    ]
+    return _table(head, rows)
+
+
+def _bounded(point: Point) -> str:
+    """Served, and traps with the upper end of their interval."""
+    served = _percent(point.served.value) if point.served.n else "-"
+    if not point.traps.n:
+        return served
+    return f"{served} / {_percent(point.traps.value)} (<= {_percent(point.traps.interval[1])})"
+
+
+def _categories(findings: Sequence[Finding]) -> str:
+    names = ["cosine", "cosine + guards", "as shipped", *findings[0].contenders]
+    rows = []
+    for finding in findings:
+        if len(finding.categories) == 1 or len(finding.categories) > len(finding.evidence) / 4:
+            continue
+        for category, points in finding.categories.items():
+            for label, shares in (
+                ("served", [points[name].served for name in names]),
+                ("traps", [points[name].traps for name in names]),
+            ):
+                if shares[0].n:
+                    named = f"{finding.name}: {category}, {label}"
+                    rows.append([named, f"{shares[0].n:,}", *map(_with_interval, shares)])
+    return _table(["set: category", "pairs", *names], rows)
+
+
+def _guards(measured: Sequence[tuple[Finding, Mapping[str, Point]]]) -> str:
+    names = [finding.name for finding, _ in measured]
+    rows = [[guard, *(_both(points[guard]) for _, points in measured)] for guard in GUARDS]
+    rows.append(["*all*", *(_both(finding.decisions["as shipped"]) for finding, _ in measured)])
+    return _table(["guard: served / traps", *names], rows)
+
+
+def _outcomes(findings: Sequence[Finding]) -> str:
+    counted = [finding.verdicts.reasons(finding.evidence, same=True) for finding in findings]
+    reasons = sorted({reason for counter in counted for reason in counter})
+    rows = [
+        [finding.name, *(f"{counter[reason]:,}" if counter[reason] else "" for reason in reasons)]
+        for finding, counter in zip(findings, counted, strict=True)
+        if counter
+    ]
+    return _table(["set", *reasons], rows)
+
+
+def _lower(findings: Sequence[Finding]) -> str:
+    rows = [
+        [finding.name, _both(finding.decisions["as shipped"]), _both(finding.lower)] for finding in findings
+    ]
+    return _table(["set: served / traps", "as written", "in lower case"], rows)
+
+
+def _recall(findings: Sequence[Finding]) -> str:
+    rows = []
+    for finding in findings:
+        if not all(finding.decisions["as shipped"].hit_rate.n - share.n for share in _shares(finding)):
+            continue
+        for precision in _PRECISIONS:
+            cells = [_best(points, precision) for points in finding.curves.values()]
+            rows.append([f"{finding.name}, {precision:.0%}", *cells])
+    return _table(["set, precision", *findings[0].curves], rows)
+
+
+def _shares(finding: Finding) -> tuple[Share, Share]:
+    point = finding.decisions["as shipped"]
+    return point.served, point.traps
+
+
+def _best(points: Sequence[Point], precision: float) -> str:
+    """The greatest share served over the thresholds where so many answers are right."""
+    reached = [point.served.value for point in points if point.precision.value >= precision]
+    return _percent(max(reached)) if reached and max(reached) > 0 else "never"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _with_interval(share: Share) -> str:
+    low, high = share.interval
+    return f"{100 * share.value:.1f} [{100 * low:.0f}-{100 * high:.0f}]"
+
+
+def _both(point: Point) -> str:
+    return " / ".join(f"{100 * share.value:.1f}" if share.n else "-" for share in (point.served, point.traps))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(_lines([list(head), *map(list, rows)]))
+
+
+def _lines(cells: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    for number, line in enumerate(cells):
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        yield "| " + " | ".join(padded) + " |"
+        if number == 0:
+            yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
