@@ -44,10 +44,10 @@ format: $(BUILT)  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and the published package (5 to 10 minutes; leave the machine alone)
+bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and the published package (6 to 12 minutes; leave the machine alone)
 	$(BIN)/python -m benches
 
-bench-quality: $(BUILT)  ## how often the right answer is served, and a wrong one (2 minutes; docs/quality.md says of which pairs)
+bench-quality: $(BUILT)  ## right and wrong answers served on labelled pairs (2 minutes; docs/quality.md)
 	$(BIN)/python -m benches.quality --full
 
 bench-smoke: $(BUILT)  ## every benchmark, small, to see that it runs and that results are equal

@@ -16,7 +16,7 @@ from binary_semantic_cache.binary_semantic_cache_rs import available_isas
 
 __all__ = ["cpu_name", "describe", "one_cpu", "resident_bytes"]
 
-_PACKAGES = ("numpy", "faiss-cpu", "usearch", "binary-semantic-cache")
+_PACKAGES = ("numpy", "faiss-cpu", "usearch", "mneme-cache", "binary-semantic-cache")
 
 
 def describe(dropped_variables: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from benches import archive, encode, get, lru, memory, put, report, search, threads
+from benches import archive, encode, get, imports, lru, memory, put, report, search, semantic, threads
 from benches.harness import FULL, SMOKE, Row
 from benches.machine import describe, one_cpu
 from benches.published import PublishedUnavailableError, load_published
@@ -25,6 +25,8 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "archive": archive.run,
     "memory": memory.run,
     "threads": threads.run,
+    "semantic": semantic.run,
+    "imports": imports.run,
 }
 _ON_ALL_CPUS = {"threads"}
 _RESULTS = Path(__file__).parent / "results"

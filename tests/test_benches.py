@@ -11,7 +11,7 @@ from benches.harness import SMOKE, Case, Contender, Figure, Row, UnequalResultsE
 from benches.report import table
 
 ROOT = Path(__file__).parent.parent
-QUICK = ("encode", "search", "get", "lru", "put", "archive")
+QUICK = ("encode", "search", "get", "lru", "put", "archive", "semantic", "imports")
 
 
 def run_benches(*arguments: str) -> subprocess.CompletedProcess[str]:
