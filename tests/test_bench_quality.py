@@ -10,7 +10,8 @@ from benches.quality.evidence import Evidence, outcome
 from benches.quality.pairs import OWN, Pair, load, read
 from benches.quality.shares import THRESHOLDS, Point, Share, curve, measured, wilson
 
-from binary_semantic_cache import MissReason
+from binary_semantic_cache import Guards, MissReason
+from binary_semantic_cache.text.guards import GUARDS
 
 ROOT = Path(__file__).parents[1]
 PAIRS = [
@@ -104,6 +105,16 @@ def test_the_own_pairs_are_all_different_and_of_both_kinds(tmp_path):
     assert own.name == OWN
     assert len({(pair.a, pair.b) for pair in own.pairs}) == len({pair.id for pair in own.pairs}) == own.rows
     assert {pair.same for pair in own.pairs} == {True, False}
+
+
+def test_a_guard_objects_alone_as_it_does_among_all():
+    """What the tables of one guard alone and one left out rest on."""
+    (own,) = load(ROOT / "nowhere", full=True, smoke=False)
+    together = [{veto.guard for veto in Guards().check(pair.b, [pair.a])[0]} for pair in own.pairs]
+    for guard in GUARDS:
+        lone = Guards(disabled=set(GUARDS) - {guard})
+        alone = [{veto.guard for veto in lone.check(pair.b, [pair.a])[0]} for pair in own.pairs]
+        assert alone == [found & {guard} for found in together], guard
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ __all__ = ["CODE_SIMILARITY", "NEAR_THRESHOLDS", "Finding", "find", "least_cosin
 CODE_SIMILARITY = 0.80
 """`BinarySemanticCache`'s default threshold, a share of equal bits."""
 
-NEAR_THRESHOLDS = (0.70, 0.74, 0.78, 0.80, 0.82, 0.84)
+NEAR_THRESHOLDS = (0.70, 0.74, 0.78, 0.80, 0.82, 0.84, 0.86, 0.90)
 """Where the shipped threshold is compared with its neighbours."""
 
 

@@ -15,6 +15,7 @@ _PRECISIONS = (0.80, 0.90)
 def all_tables(findings: Sequence[Finding]) -> str:
     """Every table under a heading of its own."""
     sections = [
+        ("In short", _short(findings)),
         ("Served and traps served wrong", main_table(findings)),
         ("Published by others", _published()),
         ("The threshold and its neighbours", _thresholds(findings)),
@@ -26,6 +27,22 @@ def all_tables(findings: Sequence[Finding]) -> str:
         ("Recall at a precision", _recall(findings)),
     ]
     return "\n\n".join(f"### {heading}\n\n{table}" for heading, table in sections)
+
+
+def _short(findings: Sequence[Finding]) -> str:
+    """Served and traps in one cell, for readers in a hurry."""
+    rows = []
+    for finding in findings:
+        points = {**finding.decisions, **finding.contenders}
+        shipped = points.pop("as shipped")
+        del points["codes"], points["cosine + guards"]
+        named = f"{finding.name} ({shipped.served.n:,} / {shipped.traps.n:,})"
+        both = " / ".join(
+            _with_interval(share) if share.n else "-" for share in (shipped.served, shipped.traps)
+        )
+        rows.append([named, both, *map(_both, points.values())])
+    others = ["cosine alone", *findings[0].contenders]
+    return _table(["pairs (should hit / traps)", "as shipped: served / traps", *others], rows)
 
 
 def main_table(findings: Sequence[Finding]) -> str:
