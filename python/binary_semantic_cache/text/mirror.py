@@ -109,7 +109,9 @@ class Mirror:
             if number is None or self._broken:
                 return _NOBODY
             threshold = 1.0 - radius / self._code_bits
-            rows, distances = self._index.within(query, threshold, limit + 1, number)
+            # A scan in order is several times faster than one over a list of rows.
+            alone = self._populations.get(number) == len(self._index)
+            rows, distances = self._index.within(query, threshold, limit + 1, None if alone else number)
             # The search lets the lock go: the scope may have been dropped and its number given to another.
             if self._scopes.get(scope) != number:
                 return _NOBODY

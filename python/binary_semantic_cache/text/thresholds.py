@@ -2,9 +2,10 @@
 
 __all__ = ["default_threshold"]
 
-# Fingerprint prefix: least cosine. At it, with all guards on, none of the finance traps and under 5 % of the
-# question traps of `make bench-quality` pass; lower ones add hits and wrong answers alike (docs/quality.md).
-_MEASURED = {"all-MiniLM-L6-v2": 0.80}
+# Fingerprint prefix: least cosine. The loosest step of 0.02 at which, with guards and policy, the upper 95 %
+# bound of the share of traps served is under 5 % on the adversarial questions of `make bench-quality`
+# (docs/quality.md).
+_MEASURED = {"all-MiniLM-L6-v2": 0.82}
 # An embedder nobody measured: few models put different questions so near, and the guards see to those.
 _UNMEASURED = 0.90
 
