@@ -103,7 +103,7 @@ def test_beyond_its_size_the_least_recently_used_leaves_and_is_named(store):
     mirror.sync()
     assert mirror.take_evicted() == [ids[1]]
     assert mirror.take_evicted() == []
-    assert mirror.oldest(2) == [ids[2], ids[0]]
+    assert mirror.oldest(2) == [(ids[2], 0), (ids[0], 1)]
 
 
 def test_a_lost_cursor_leads_to_a_new_beginning(store, monkeypatch):

@@ -453,6 +453,36 @@ def test_beyond_its_entries_the_least_recently_used_leaves(where):
         assert cache.stats().evictions == 1
 
 
+def test_the_least_used_leaves_if_so_asked(where):
+    with make(where(), max_entries=3, eviction="lfu") as cache:
+        for word in ("alpha", "beta", "gamma"):
+            cache.put(word, word)
+        for word in ("alpha", "alpha", "beta", "beta", "gamma"):
+            cache.lookup(word)
+        cache.put("delta", "4")
+        left = [word for word in ("alpha", "beta", "gamma", "delta") if cache.lookup(word)]
+    assert left == ["alpha", "beta", "gamma"]
+
+
+def test_the_one_that_saves_the_least_money_a_byte_leaves_if_so_asked(where):
+    def answer(tokens, text="x"):
+        return {
+            "object": "chat.completion",
+            "choices": [{"message": {"content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": tokens, "completion_tokens": 0},
+        }
+
+    with make(where(), max_entries=3, eviction="cost", prices={"m": (10.0, 10.0)}) as cache:
+        cache.put(chat("alpha"), answer(1000))
+        cache.put(chat("beta"), answer(10))
+        cache.put(chat("gamma"), answer(1000, "x" * 20_000))
+        cache.put(chat("delta"), answer(500))
+        left = [word for word in ("alpha", "beta", "gamma", "delta") if cache.lookup(chat(word))]
+        assert left == ["alpha", "gamma", "delta"]
+        cache.put(chat("epsilon"), answer(1000))
+        assert not cache.lookup(chat("gamma"))
+
+
 def test_beyond_its_bytes_the_least_recently_used_leaves(where):
     with make(where(), max_bytes=3000) as cache:
         for number in range(20):
@@ -876,6 +906,7 @@ def test_no_prompt_answer_or_scope_is_logged(where, caplog):
         {"timeout_seconds": 0},
         {"embedder": lambda texts: texts},
         {"ttl_seconds": -1},
+        {"eviction": "fifo"},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):

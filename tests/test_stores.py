@@ -131,6 +131,16 @@ def test_vectors_come_in_the_order_asked_and_empty_where_there_is_none(store):
     assert store.vectors([second, 999, first]) == [entry(2).vector, b"", entry(1).vector]
 
 
+def test_weights_tell_what_entries_save_and_take(store):
+    saving = Saving(3, 4, 0.25, 1.5)
+    first, second = store.put_many([entry(1, saving=saving), entry(2)])
+    assert store.weights([second, 999, first]) == [
+        (Saving(), entry(2).n_bytes),
+        (Saving(), 0),
+        (saving, entry(1).n_bytes),
+    ]
+
+
 def test_delete_says_how_many_were_there(store):
     ids = store.put_many([entry(number) for number in range(1_200)])
     assert store.delete([*ids[:1_100], 10**9]) == 1_100

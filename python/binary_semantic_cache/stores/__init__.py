@@ -167,6 +167,9 @@ class Store(Protocol):
     def vectors(self, ids: Sequence[int]) -> list[bytes]:
         """The vectors of these entries, empty where there is none (any more)."""
 
+    def weights(self, ids: Sequence[int]) -> list[tuple[Saving, int]]:
+        """What each of these entries saves and how many bytes it counts; nothing for one that is gone."""
+
     def delete(self, ids: Iterable[int]) -> int:
         """Removes entries; returns how many were there."""
 

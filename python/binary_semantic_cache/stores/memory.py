@@ -13,6 +13,7 @@ from binary_semantic_cache.stores import (
     Entry,
     Opened,
     Packed,
+    Saving,
     Stored,
     StoreStats,
     pack,
@@ -104,6 +105,11 @@ class MemoryStore:
         """See `Store.vectors`."""
         entries = map(self._entries.get, ids)
         return [b"" if entry is None else entry.vector for entry in entries]
+
+    def weights(self, ids: Sequence[int]) -> list[tuple[Saving, int]]:
+        """See `Store.weights`."""
+        entries = map(self._entries.get, ids)
+        return [(Saving(), 0) if entry is None else (entry.saving, entry.n_bytes) for entry in entries]
 
     def delete(self, ids: Iterable[int]) -> int:
         """See `Store.delete`."""

@@ -92,6 +92,7 @@ _RANGES = (
 )
 _NEXT_RANGE = "SELECT max(id) FROM (SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?)"
 _VECTORS = "SELECT id, vector FROM body WHERE id IN ({})"
+_WEIGHTS = "SELECT e.id, b.saving, e.n_bytes FROM entry e JOIN body b ON b.id = e.id WHERE e.id IN ({})"
 _DELETE = "DELETE FROM entry WHERE id IN ({})"
 _PROMPTS = "SELECT e.id, b.prompt FROM entry e JOIN body b ON b.id = e.id WHERE {} ORDER BY e.id"
 
@@ -227,6 +228,18 @@ class SQLiteStore:
             for some in _batches(ids):
                 found.update(db.execute(_VECTORS.format(_marks(some)), some))
         return [found.get(entry_id, b"") for entry_id in ids]
+
+    def weights(self, ids: Sequence[int]) -> list[tuple[Saving, int]]:
+        """See `Store.weights`."""
+        found: dict[int, tuple[Saving, int]] = {}
+        with self._reading() as db:
+            for some in _batches(ids):
+                for entry_id, saving, n_bytes in db.execute(_WEIGHTS.format(_marks(some)), some):
+                    found[entry_id] = (
+                        Saving() if saving is None else Saving(*msgpack.unpackb(saving)),
+                        n_bytes,
+                    )
+        return [found.get(entry_id, (Saving(), 0)) for entry_id in ids]
 
     def delete(self, ids: Iterable[int]) -> int:
         """See `Store.delete`."""

@@ -9,6 +9,7 @@ from binary_semantic_cache.text.admission import Refusal, cost_of, refusal_to_st
 from binary_semantic_cache.text.clock import Clock
 from binary_semantic_cache.text.counters import Counters
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
+from binary_semantic_cache.text.eviction import SAMPLE, Resident
 from binary_semantic_cache.text.lookup import Asked, Lookup
 from binary_semantic_cache.text.mirror import Mirror
 from binary_semantic_cache.text.payload import encode_response
@@ -129,13 +130,28 @@ class Keeper:
         """Folds the log, and removes what has to leave or has expired."""
         self._mirror.sync()
         self._evict(self._mirror.take_evicted())
+        while len(self._mirror) > self._settings.max_entries:
+            self._evict([self._victim()])
         limit = self._settings.max_bytes
         while limit is not None and self._store.stats().n_bytes > limit and len(self._mirror):
-            self._evict(self._mirror.oldest(1))
+            self._evict([self._victim()])
         if monotonic() - self._last_sweep > _SWEEP_SECONDS:
             self._last_sweep = monotonic()
             if self._store.sweep(self._clock.now(), _SWEPT):
                 self._mirror.sync()
+
+    def _victim(self) -> int:
+        """The entry that the policy lets go."""
+        eviction = self._settings.eviction
+        oldest = self._mirror.oldest(SAMPLE)
+        ids = [entry_id for entry_id, _ in oldest]
+        weights = self._store.weights(ids) if eviction.weighs else [(Saving(), 0)] * len(ids)
+        return eviction.choose(
+            [
+                Resident(entry_id, rank, uses, *weight)
+                for rank, ((entry_id, uses), weight) in enumerate(zip(oldest, weights, strict=True))
+            ]
+        )
 
     def _evict(self, ids: list[int]) -> None:
         if ids:

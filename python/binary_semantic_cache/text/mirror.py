@@ -135,10 +135,11 @@ class Mirror:
             if row >= 0:
                 self._index.touch(row, now)
 
-    def oldest(self, n: int) -> list[int]:
-        """The ids of the `n` least recently used entries."""
+    def oldest(self, n: int) -> list[tuple[int, int]]:
+        """`(id, uses)` of the `n` least recently used entries, the oldest first."""
         with self._lock:
-            return [int(self._ids[row, 0]) for row in self._index.oldest(n).tolist()]
+            counts = self._index.columns.access_count
+            return [(int(self._ids[row, 0]), counts[row]) for row in self._index.oldest(n).tolist()]
 
     def take_evicted(self) -> list[int]:
         """The ids that had to leave since the last call: the caller removes them from the store."""

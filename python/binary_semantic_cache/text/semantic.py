@@ -23,6 +23,7 @@ from binary_semantic_cache.text.computing import own_copy, with_prompt
 from binary_semantic_cache.text.counters import Counters, SemanticCacheStats
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
 from binary_semantic_cache.text.decision import Decision, PairGuards, Verifier
+from binary_semantic_cache.text.eviction import SAMPLE, eviction_named
 from binary_semantic_cache.text.explanation import Explanation
 from binary_semantic_cache.text.fingerprint import Fingerprinter
 from binary_semantic_cache.text.flight import Flights
@@ -78,8 +79,10 @@ class SemanticCache:
         path_or_store: a file (made if missing) for a durable cache, a `Store`, or `None` for memory.
         embedder: turns texts into embeddings; `None` for the local model.
         threshold: least cosine of a semantic hit, -1.0 to 1.0; `None` for the embedder's measured default.
-        max_entries: beyond it the least recently used entries leave.
+        max_entries: beyond it entries leave.
         max_bytes: the same for the bytes of prompts, answers, codes and vectors; `None` for no limit.
+        eviction: which of the least recently used leaves: `lru` the oldest, `lfu` the least used, `cost` the
+            one that saves the least money a byte.
         ttl_seconds: how long an answer is served, from its put; `None` for ever.
         sliding_ttl: each hit starts the time anew.
         verifier: called with the prompt and a candidate's prompt before a semantic hit; false makes it a
@@ -108,6 +111,7 @@ class SemanticCache:
         threshold: float | None = None,
         max_entries: int = 100_000,
         max_bytes: int | None = None,
+        eviction: str = "lru",
         ttl_seconds: float | None = None,
         sliding_ttl: bool = False,
         verifier: Verifier | None = None,
@@ -130,6 +134,7 @@ class SemanticCache:
             ),
             max_entries=whole("max_entries", max_entries, 1, 2**31 - 2**20),
             max_bytes=None if max_bytes is None else whole("max_bytes", max_bytes, 1, 2**62),
+            eviction=eviction_named(eviction),
             ttl_seconds=None if ttl_seconds is None else seconds("ttl_seconds", ttl_seconds),
             sliding_ttl=sliding_ttl,
             vectors=checked_format(vectors),
@@ -146,7 +151,9 @@ class SemanticCache:
         store_calls: Guarded[Any] = Guarded("store", bounded=self._store.bounded)
         self._fingerprinter = Fingerprinter(opened.secret)
         self._counters, self._flights, clock = Counters(), Flights(), Clock()
-        self._mirror = Mirror(self._store, HammingSimilarity(code_bits), max_entries)
+        # A little more than the limit: who leaves is for the policy to say, not for the index.
+        most = self._settings.max_entries + SAMPLE
+        self._mirror = Mirror(self._store, HammingSimilarity(code_bits), most)
         self._mirror.sync()
         decision = Decision(
             store=self._store,

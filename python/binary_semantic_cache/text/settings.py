@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
+from binary_semantic_cache.text.eviction import Eviction
 from binary_semantic_cache.text.vectors import VectorFormat
 
 __all__ = ["Settings", "seconds", "tag_names", "threshold_of", "whole"]
@@ -18,6 +19,7 @@ class Settings:
     threshold: float
     max_entries: int
     max_bytes: int | None
+    eviction: Eviction
     ttl_seconds: float | None
     sliding_ttl: bool
     vectors: VectorFormat
