@@ -88,7 +88,7 @@ class Keeper:
             return None, saving
         (entry_id,) = self._store_calls.call(lambda: self._store.put_many([entry]), deadline)
         self._counters.add("puts")
-        self._store_calls.call(self._tidy, deadline)
+        self._store_calls.call(lambda: self._tidy(entry_id), deadline)
         return entry_id, saving
 
     def _entry(
@@ -126,32 +126,36 @@ class Keeper:
             saving=saving,
         )
 
-    def _tidy(self) -> None:
-        """Folds the log, and removes what has to leave or has expired."""
+    def _tidy(self, newest: int) -> None:
+        """Folds the log, and removes what has expired or has to leave; not what has just come."""
         self._mirror.sync()
         self._evict(self._mirror.take_evicted())
-        while len(self._mirror) > self._settings.max_entries:
-            self._evict([self._victim()])
-        limit = self._settings.max_bytes
-        while limit is not None and self._store.stats().n_bytes > limit and len(self._mirror):
-            self._evict([self._victim()])
+        while self._is_full() and (victims := self._victims(newest)):
+            self._evict(victims)
         if monotonic() - self._last_sweep > _SWEEP_SECONDS:
             self._last_sweep = monotonic()
             if self._store.sweep(self._clock.now(), _SWEPT):
                 self._mirror.sync()
 
-    def _victim(self) -> int:
-        """The entry that the policy lets go."""
+    def _is_full(self) -> bool:
+        limit = self._settings.max_bytes
+        return len(self._mirror) > self._settings.max_entries or (
+            limit is not None and self._store.stats().n_bytes > limit
+        )
+
+    def _victims(self, newest: int) -> list[int]:
+        """The entry that the policy lets go; none if there is no other than the newest."""
         eviction = self._settings.eviction
-        oldest = self._mirror.oldest(SAMPLE)
+        oldest = [found for found in self._mirror.oldest(SAMPLE) if found[0] != newest]
+        if not oldest:
+            return []
         ids = [entry_id for entry_id, _ in oldest]
         weights = self._store.weights(ids) if eviction.weighs else [(Saving(), 0)] * len(ids)
-        return eviction.choose(
-            [
-                Resident(entry_id, rank, uses, *weight)
-                for rank, ((entry_id, uses), weight) in enumerate(zip(oldest, weights, strict=True))
-            ]
-        )
+        residents = [
+            Resident(entry_id, rank, uses, *weight)
+            for rank, ((entry_id, uses), weight) in enumerate(zip(oldest, weights, strict=True))
+        ]
+        return [eviction.choose(residents)]
 
     def _evict(self, ids: list[int]) -> None:
         if ids:
