@@ -123,6 +123,43 @@ def test_an_instance_never_has_the_answers_of_one_that_is_gone(cache):
         gc.collect()
 
 
+def test_functions_made_at_run_time_share_nothing(cache):
+    def make_ask(model):
+        @cache.cached
+        def ask(prompt):
+            return f"{model} says"
+
+        return ask
+
+    one, two, again = make_ask("one"), make_ask("two"), make_ask("one")
+    assert (one(QUESTION), two(QUESTION)) == ("one says", "two says")
+    puts = cache.stats().puts
+    assert again(NEAR) == "one says"
+    assert cache.stats().puts == puts
+    lambdas = [cache.cached(lambda prompt: "first"), cache.cached(lambda prompt: "second")]
+    assert [ask(QUESTION) for ask in lambdas] == ["first", "second"]
+    clients = [cache.cached(lambda prompt, client=client: len(client)) for client in ([], [1])]
+    assert [ask(QUESTION) for ask in clients] == [0, 1]
+
+
+def test_the_scope_is_what_answers_are_removed_by(cache):
+    @cache.cached(scope="tenant")
+    def ask(prompt):
+        return "Paris"
+
+    ask(QUESTION)
+    assert len(cache.invalidate(scope="tenant", dry_run=True)) == 1
+    assert cache.clear(scope="tenant") == 1
+
+
+def test_a_prompt_that_is_no_text_is_computed(cache):
+    @cache.cached
+    def ask(prompt):
+        return "Paris"
+
+    assert ask("\ud800") == "Paris"
+
+
 def test_a_key_function_says_what_the_answer_depends_on(cache):
     bound = bind(cache, key=lambda self, prompt: (prompt, {"name": self.name[0]}))
     assert bound("alpha").ask(QUESTION) == "alpha says"

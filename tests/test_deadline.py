@@ -63,6 +63,46 @@ def test_after_three_failures_in_a_row_it_is_not_asked_until_the_time_to_cool_do
     assert len(asked) == 4
 
 
+def test_an_impatient_caller_says_nothing_about_health():
+    calls, release = Guarded("thing", bounded=False), threading.Event()
+    for _ in range(4):
+        with pytest.raises(UnavailableError, match="in time"):
+            calls.call(lambda: release.wait(30), monotonic() + 0.001)
+    release.set()
+    assert calls.call(lambda: 1, monotonic() + 30) == 1
+
+
+def test_what_one_input_is_refused_for_is_no_matter_of_others(calls):
+    def refuse():
+        raise ValueError
+
+    for _ in range(4):
+        with pytest.raises(UnavailableError):
+            calls.call(refuse, monotonic() + 30)
+    assert calls.call(lambda: 1, monotonic() + 30) == 1
+
+
+def test_after_the_time_to_cool_down_one_caller_tries(monkeypatch):
+    now, calls = [1000.0], Guarded("thing", bounded=True)
+    monkeypatch.setattr(deadline, "monotonic", lambda: now[0])
+
+    def fail():
+        raise OSError
+
+    for _ in range(3):
+        with pytest.raises(UnavailableError):
+            calls.call(fail, now[0] + 30)
+    now[0] += 10.5
+
+    def try_while_another_tries():
+        with pytest.raises(UnavailableError, match="not asked"):
+            calls.call(lambda: 1, now[0] + 30)
+        return "tried"
+
+    assert calls.call(try_while_another_tries, now[0] + 30) == "tried"
+    assert calls.call(lambda: 1, now[0] + 30) == 1
+
+
 def test_success_forgets_failures(calls):
     for _ in range(4):
         for _ in range(2):

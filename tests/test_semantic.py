@@ -441,6 +441,20 @@ def test_an_answer_of_another_type_is_an_error_to_put_and_none_to_compute(cache)
 # Limits
 
 
+def test_much_that_has_to_leave_does_so_in_handfuls(where):
+    place = where()
+    if place is None:
+        return
+    with make(place) as cache:
+        for number in range(300):
+            cache.put(f"word{number}", "x" * 100)
+    with make(place, max_bytes=20_000) as cache:
+        for number in range(5):
+            cache.put(f"more{number}", "y")
+        assert cache.stats().n_bytes <= 20_000
+        assert cache.lookup("more4")
+
+
 def test_beyond_its_entries_the_least_recently_used_leaves(where):
     with make(where(), max_entries=2) as cache:
         cache.put("alpha", "1")
@@ -533,6 +547,84 @@ def test_many_misses_at_once_make_one_computation(cache):
     assert got == [["Paris"]] * 24
     assert len({id(answer) for answer in got}) == 24
     assert len(calls) == 1
+
+
+def test_what_cannot_be_shared_is_computed_by_each(cache):
+    """A stream, say: what one reads of it is gone for the other."""
+    began, go = threading.Event(), threading.Event()
+
+    def compute():
+        began.set()
+        assert go.wait(30)
+        return (number for number in range(4))
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.get_or_compute, QUESTION, compute)
+        assert began.wait(30)
+        second = pool.submit(cache.get_or_compute, QUESTION, compute)
+        while not cache._flights._waits:
+            pass
+        go.set()
+        assert list(first.result(30)) == list(second.result(30)) == [0, 1, 2, 3]
+
+
+def test_those_who_joined_do_not_see_what_the_first_does_to_its_answer(cache):
+    began, go = threading.Event(), threading.Event()
+
+    def compute():
+        began.set()
+        assert go.wait(30)
+        return {"a": ["Paris"] * 1000}
+
+    def lead():
+        answer = cache.get_or_compute(QUESTION, compute)
+        answer["a"][:] = ["changed"] * 1000
+
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(lead)
+        assert began.wait(30)
+        others = [pool.submit(cache.get_or_compute, QUESTION, compute) for _ in range(4)]
+        while len(cache._flights._waits) < 4:
+            pass
+        go.set()
+        assert all(other.result(30) == {"a": ["Paris"] * 1000} for other in others)
+        first.result(30)
+
+
+def test_blocking_calls_in_the_loops_own_pool_do_not_hold_a_computation_up(cache):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(2))
+        began, go = asyncio.Event(), asyncio.Event()
+
+        async def compute():
+            began.set()
+            await go.wait()
+            return "Paris"
+
+        first = asyncio.create_task(cache.aget_or_compute(QUESTION, compute))
+        await began.wait()
+        blocking = [asyncio.to_thread(cache.get_or_compute, QUESTION, lambda: "other") for _ in range(2)]
+        tasks = [asyncio.create_task(one) for one in blocking]
+        while len(cache._flights._waits) < 2:
+            await asyncio.sleep(0)
+        go.set()
+        assert await asyncio.wait_for(asyncio.gather(first, *tasks), 20) == ["Paris"] * 3
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_function_is_for_the_asynchronous_method(cache):
+    async def compute():
+        return "Paris"
+
+    with pytest.raises(errors.InvalidTypeError, match="aget_or_compute"):
+        cache.get_or_compute(QUESTION, compute)
+
+
+def test_strings_of_a_class_of_their_own_are_strings(cache):
+    cache.put(np.str_(QUESTION), "Paris")
+    assert cache.lookup(QUESTION).response == "Paris"
 
 
 def test_threads_and_tasks_share_one_computation(cache):
@@ -678,6 +770,48 @@ def test_a_put_into_a_broken_store_is_an_error_and_a_computation_is_not(name):
         with pytest.raises(errors.StoreError, match="StoreError"):
             cache.put(QUESTION, "Paris")
         assert cache.get_or_compute(FAR, lambda: "eight") == "eight"
+
+
+@pytest.mark.parametrize("check", [lambda prompt, candidates: 1 / 0, lambda prompt, candidates: []])
+def test_guards_that_fail_let_nothing_pass(check, caplog):
+    class Odd:
+        def check(self, prompt, candidates):
+            return check(prompt, candidates)
+
+    with make(None, guards=Odd()) as cache:
+        cache.put(QUESTION, "Paris")
+        assert reason(cache.lookup(NEAR)) is MissReason.GUARD
+        assert cache.get_or_compute(NEAR, lambda: "computed") == "computed"
+    assert "the guards failed" in caplog.text
+
+
+def test_a_verifier_that_wants_to_end_the_program_ends_nothing():
+    def verifier(prompt, candidate):
+        raise SystemExit(3)
+
+    with make(None, verifier=verifier) as cache:
+        cache.put(QUESTION, "Paris")
+        assert reason(cache.lookup(NEAR)) is MissReason.VERIFIER_FAILED
+
+
+def test_a_damaged_vector_is_a_miss():
+    from dataclasses import replace
+
+    store = MemoryStore()
+    with make(store) as cache:
+        cache.put(QUESTION, "Paris")
+        (entry_id,) = store._entries
+        store._entries[entry_id] = replace(store._entries[entry_id], vector=b"\x01\x02")
+        assert reason(cache.lookup(NEAR)) is MissReason.STORE_FAILED
+
+
+@pytest.mark.parametrize("tokens", [10**20, 10**400, -1])
+def test_usage_beyond_belief_is_not_counted_and_the_answer_is_kept(where, tokens):
+    answer = {"text": "Paris", "usage": {"prompt_tokens": tokens, "completion_tokens": 1}}
+    with make(where(), prices={"m": (1.0, 1.0)}) as cache:
+        request = Request.from_prompt(QUESTION, model="m")
+        assert cache.get_or_compute(request, lambda: answer) == answer
+        assert cache.lookup(request).saved.cost == 0.0
 
 
 def test_a_store_that_hangs_is_a_miss_in_time():
@@ -907,6 +1041,8 @@ def test_no_prompt_answer_or_scope_is_logged(where, caplog):
         {"embedder": lambda texts: texts},
         {"ttl_seconds": -1},
         {"eviction": "fifo"},
+        {"prices": {"m": 3}},
+        {"prices": {"m": (1.0, -1.0)}},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):

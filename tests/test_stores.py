@@ -337,7 +337,7 @@ def test_a_store_packs_by_itself_when_the_log_grows(tmp_path, monkeypatch):
     store.open(FINGERPRINT)
     for number in range(100):
         store.put_many([entry(number)])
-    with store._reading() as db:
+    with store.lock, store._reading() as db:
         assert db.execute("SELECT count(*) FROM packed").fetchone()[0] > 0
     assert packed_state(store) == state(store)
     store.close()
@@ -360,7 +360,7 @@ def test_a_log_that_was_trimmed_loses_old_cursors(tmp_path, monkeypatch):
 def test_durability_is_sqlites_synchronous(tmp_path, durability, synchronous):
     store = SQLiteStore(tmp_path / "c.db", durability=durability)
     store.open(FINGERPRINT)
-    with store._reading() as db:
+    with store.lock, store._reading() as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
     store.close()
     with pytest.raises(errors.InvalidValueError, match="durability"):

@@ -4,6 +4,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
 from binary_semantic_cache.errors import CursorLostError, FingerprintError
 from binary_semantic_cache.fork import keep_over_fork
@@ -46,8 +47,9 @@ class MemoryStore:
         self._tagged: dict[str, set[int]] = {}
         self._expiring: dict[int, float] = {}
         self._pairs: dict[bytes, None] = {}
-        # (kind, id, pair): scope and code of a put are read from its entry, so a line keeps no body alive.
-        self._log: deque[tuple[ChangeKind, int, bytes]] = deque(maxlen=_LOG_LINES)
+        # (number, kind, id, pair): scope and code of a put are read from its entry, so a line keeps no body
+        # alive.
+        self._log: deque[tuple[int, ChangeKind, int, bytes]] = deque(maxlen=_LOG_LINES)
         self._cursor = 0
         self._last_id = 0
         self._n_bytes = 0
@@ -187,19 +189,24 @@ class MemoryStore:
     def changes(self, cursor: int, limit: int) -> tuple[list[Change], int]:
         """See `Store.changes`."""
         with self.lock:
-            behind = self._cursor - cursor
-            if not 0 <= behind <= len(self._log):
-                raise CursorLostError(f"expected a cursor from {self._cursor - len(self._log)}, got {cursor}")
-            first = len(self._log) - behind
-            end = min(first + limit, len(self._log))
+            if not self._log_reaches(cursor):
+                raise CursorLostError(f"expected a cursor that the log reaches back to, got {cursor}")
+            # An interrupted note may leave two lines of one number: they are told together.
+            later = list(takewhile(lambda line: line[0] > cursor, reversed(self._log)))[::-1]
+            end = later[limit - 1][0] if len(later) > limit else self._cursor
             lines = []
-            for at in range(first, end):
-                kind, entry_id, pair = self._log[at]
+            for number, kind, entry_id, pair in later:
+                if number > end:
+                    break
                 if kind is not ChangeKind.PUT:
                     lines.append(Change(kind, entry_id, pair=pair))
                 elif (entry := self._entries.get(entry_id)) is not None:
                     lines.append(Change(kind, entry_id, entry.scope, entry.code))
-            return lines, cursor + end - first
+            return lines, end
+
+    def _log_reaches(self, cursor: int) -> bool:
+        first = self._log[0][0] if self._log else self._cursor + 1
+        return first - 1 <= cursor <= self._cursor
 
     def flush(self) -> None:
         """Nothing to do: nothing survives the process."""
@@ -232,5 +239,6 @@ class MemoryStore:
         return True
 
     def _note(self, kind: ChangeKind, entry_id: int, pair: bytes = b"") -> None:
-        self._log.append((kind, entry_id, pair))
+        # The line first: an interrupt in between shows it late, and never moves other readers by a line.
+        self._log.append((self._cursor + 1, kind, entry_id, pair))
         self._cursor += 1

@@ -4,6 +4,7 @@ import os
 import secrets
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -137,8 +138,8 @@ class SQLiteStore:
         self._path = Path(path)
         self._busy_timeout_seconds = busy_timeout_seconds
         self._synchronous = _SYNCHRONOUS[durability]
-        self._waiting: list[_Batch] = []
-        self._waiting_lock = threading.Lock()
+        # Appended to and taken from without a lock: each of these is one step of the interpreter.
+        self._waiting: deque[_Batch] = deque()
         self.lock = threading.RLock()
         keep_over_fork(self)
         self._connection: sqlite3.Connection | None = None
@@ -154,11 +155,12 @@ class SQLiteStore:
         return self._path
 
     def after_fork_in_child(self) -> None:
-        """Nothing is under way: whoever changed the store let the lock go before the fork."""
+        """Forgets the puts of threads that are not here; whoever changed the store let the lock go."""
+        self._waiting.clear()
 
     def open(self, fingerprint: str) -> Opened:
         """See `Store.open`."""
-        with self._writing() as db:
+        with self.lock, self._writing() as db:
             row = db.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
             if row is None:
                 values = {"epoch": secrets.token_bytes(8), "secret": secrets.token_bytes(32)}
@@ -176,8 +178,7 @@ class SQLiteStore:
     def put_many(self, entries: Sequence[Entry]) -> list[int]:
         """See `Store.put_many`."""
         batch = _Batch(entries)
-        with self._waiting_lock:
-            self._waiting.append(batch)
+        self._waiting.append(batch)
         with self.lock:
             # Whoever comes first commits for all who wait by then: one transaction, and with `disk` one wait.
             while batch.ids is None:
@@ -190,20 +191,20 @@ class SQLiteStore:
         return ids
 
     def _commit(self, own: "_Batch") -> None:
-        with self._waiting_lock:
-            batches, self._waiting = self._waiting, []
+        batches = []
+        while self._waiting:
+            batches.append(self._waiting.popleft())
         try:
             self._insert_all(batches)
         except BaseException as exc:
             others = [batch for batch in batches if batch is not own]
-            with self._waiting_lock:
-                self._waiting = others + self._waiting
+            self._waiting.extendleft(reversed(others))
             if not others or not isinstance(exc, Exception):
                 raise
             self._insert_all([own])  # it may have been another's entry that was refused
 
     def _insert_all(self, batches: "list[_Batch]") -> None:
-        with self._writing() as db:
+        with self.lock, self._writing() as db:
             self._check_epoch(db)
             ids = [[_insert(db, entry) for entry in batch.entries] for batch in batches]
         for batch, its_ids in zip(batches, ids, strict=True):
@@ -211,20 +212,20 @@ class SQLiteStore:
 
     def find(self, key: bytes, now: float) -> Stored | None:
         """See `Store.find`."""
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             return _servable(db.execute(_WHOLE + "e.key = ?", (key,)).fetchone(), now)
 
     def get(self, entry_id: int, scope: bytes, code: bytes, now: float) -> Stored | None:
         """See `Store.get`."""
         wanted = (entry_id, scope, code)
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             found = db.execute(_WHOLE + "e.id = ? AND e.scope = ? AND e.code = ?", wanted).fetchone()
             return _servable(found, now)
 
     def vectors(self, ids: Sequence[int]) -> list[bytes]:
         """See `Store.vectors`."""
         found: dict[int, bytes] = {}
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             for some in _batches(ids):
                 found.update(db.execute(_VECTORS.format(_marks(some)), some))
         return [found.get(entry_id, b"") for entry_id in ids]
@@ -232,7 +233,7 @@ class SQLiteStore:
     def weights(self, ids: Sequence[int]) -> list[tuple[Saving, int]]:
         """See `Store.weights`."""
         found: dict[int, tuple[Saving, int]] = {}
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             for some in _batches(ids):
                 for entry_id, saving, n_bytes in db.execute(_WEIGHTS.format(_marks(some)), some):
                     found[entry_id] = (
@@ -246,27 +247,27 @@ class SQLiteStore:
         listed, n = list(ids), 0
         if not listed:
             return 0
-        with self._writing() as db:
+        with self.lock, self._writing() as db:
             for some in _batches(listed):
                 n += db.execute(_DELETE.format(_marks(some)), some).rowcount
         return n
 
     def clear(self, owner: bytes | None) -> int:
         """See `Store.clear`."""
-        with self._writing() as db:
+        with self.lock, self._writing() as db:
             if owner is None:
                 return db.execute("DELETE FROM entry WHERE TRUE").rowcount
             return db.execute("DELETE FROM entry WHERE owner = ?", (owner,)).rowcount
 
     def forbid(self, pair: bytes) -> None:
         """See `Store.forbid`."""
-        with self._writing() as db:
+        with self.lock, self._writing() as db:
             db.execute("INSERT OR IGNORE INTO pair VALUES (?)", (pair,))
             db.execute("INSERT INTO log (kind, id, pair) VALUES (?, 0, ?)", (int(ChangeKind.FORBID), pair))
 
     def prolong(self, entry_id: int, expires_at: float) -> None:
         """See `Store.prolong`."""
-        with self._writing() as db:
+        with self.lock, self._writing() as db:
             db.execute("UPDATE entry SET expires_at = ? WHERE id = ?", (expires_at, entry_id))
 
     def select(
@@ -277,24 +278,24 @@ class SQLiteStore:
         given = {condition: value for condition, value in asked.items() if value is not None}
         where = " AND ".join(given) or "TRUE"
         query = _PROMPTS.format(where)
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             return db.execute(query, list(given.values())).fetchall()
 
     def sweep(self, now: float, limit: int) -> int:
         """See `Store.sweep`."""
         expired = "SELECT id FROM entry WHERE expires_at <= ? LIMIT ?"
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             ids = [entry_id for (entry_id,) in db.execute(expired, (now, limit))]
         return self.delete(ids)
 
     def moved_past(self, cursor: int) -> bool:
         """See `Store.moved_past`."""
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             return _last_seq(db) != cursor
 
     def snapshot(self) -> tuple[int, Iterator[list[Change]]]:
         """See `Store.snapshot`."""
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             self._check_epoch(db)
             cursor = _last_seq(db)
             pairs = [Change(ChangeKind.FORBID, pair=pair) for (pair,) in db.execute("SELECT pair FROM pair")]
@@ -302,7 +303,7 @@ class SQLiteStore:
 
     def packed(self) -> tuple[int, list[bytes], Iterator[Packed]]:
         """See `Store.packed`; out of the packed chunks in a fraction of the time of rows."""
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             self._check_epoch(db)
             cursor = _last_seq(db)
             pairs = [pair for (pair,) in db.execute("SELECT pair FROM pair")]
@@ -315,7 +316,7 @@ class SQLiteStore:
             "SELECT l.seq, l.kind, l.id, l.pair, e.scope, e.code FROM log l LEFT JOIN entry e ON e.id = l.id "
             "WHERE l.seq > ? ORDER BY l.seq LIMIT ?"
         )
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             self._check_epoch(db)
             lines = db.execute(query, (cursor, limit)).fetchall()
             last = _last_seq(db)
@@ -338,7 +339,7 @@ class SQLiteStore:
         between. Any number of processes may do this at once: a step packs what is there when it runs.
         """
         self._snap()
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             db.execute("PRAGMA incremental_vacuum").fetchall()
 
@@ -352,12 +353,12 @@ class SQLiteStore:
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             return StoreStats(*db.execute("SELECT entries, n_bytes FROM total").fetchone())
 
     def fingerprint(self) -> str | None:
         """What the store was filled by, `None` for an empty file."""
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             row = db.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
         return None if row is None else row[0].decode()
 
@@ -369,7 +370,7 @@ class SQLiteStore:
         )
         last = 0
         while True:
-            with self._reading() as db:
+            with self.lock, self._reading() as db:
                 rows = db.execute(query, (last, _CHUNK)).fetchall()
             if not rows:
                 return
@@ -385,15 +386,15 @@ class SQLiteStore:
         Returns:
             How many entries have a new code.
         """
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             db.execute("DROP TABLE IF EXISTS fresh")
             db.execute(
                 "CREATE TABLE fresh (id INTEGER PRIMARY KEY, code BLOB NOT NULL, vector BLOB NOT NULL)"
             )
         for chunk in chunks:
-            with self._writing() as db:
+            with self.lock, self._writing() as db:
                 db.executemany("INSERT OR REPLACE INTO fresh VALUES (?, ?, ?)", chunk)
-        with self._writing() as db:
+        with self.lock, self._writing() as db:
             db.execute(
                 "UPDATE entry SET code = coalesce((SELECT code FROM fresh f WHERE f.id = entry.id), x'')"
             )
@@ -412,14 +413,14 @@ class SQLiteStore:
         return int(n)
 
     def _snap_if_due(self) -> None:
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             due = _last_seq(db) - _snapped(db) > _SNAP_EVERY
         if due:
             self._snap()
 
     def _snap(self) -> None:
         """Brings the packed chunks up to the log's present end, then forgets the lines before it."""
-        with self._reading() as db:
+        with self.lock, self._reading() as db:
             start = _last_seq(db)
             dead = np.sort(_dead_since(db, _snapped(db)))
             ranges = db.execute(_RANGES).fetchall()
@@ -429,17 +430,17 @@ class SQLiteStore:
         # What a step packs is at least as new as `start`: from there on the log tells the rest.
         for first_id, last_id, _ in ranges:
             if np.searchsorted(dead, first_id) < np.searchsorted(dead, last_id, "right"):
-                with self._writing() as db:
+                with self.lock, self._writing() as db:
                     _pack_range(db, first_id, last_id)
         while True:
-            with self._writing() as db:
+            with self.lock, self._writing() as db:
                 (last_id,) = db.execute(_NEXT_RANGE, (end, _PACKED)).fetchone()
                 if last_id is None:
                     db.execute("DELETE FROM packed WHERE first_id > ?", (end,))
                     break
                 _pack_range(db, end + 1, last_id)
                 end = last_id
-        with self._writing() as db:
+        with self.lock, self._writing() as db:
             snapped = max(start, _snapped(db))
             db.execute("INSERT OR REPLACE INTO meta VALUES ('snapped', ?)", (snapped,))
             db.execute("DELETE FROM log WHERE seq <= ?", (min(snapped, _last_seq(db) - _LOG_LINES),))
@@ -451,7 +452,7 @@ class SQLiteStore:
             "(SELECT min(last_id) FROM packed WHERE last_id > ?)"
         )
         while True:
-            with self._reading() as db:
+            with self.lock, self._reading() as db:
                 rows = db.execute(query, (last,)).fetchall()
             if not rows:
                 break
@@ -461,7 +462,7 @@ class SQLiteStore:
                 if left.ids:
                     yield left
         while True:
-            with self._reading() as db:
+            with self.lock, self._reading() as db:
                 rows = db.execute(_FOLDED, (last, _CHUNK)).fetchall()
             if not rows:
                 return
@@ -474,7 +475,7 @@ class SQLiteStore:
         last = 0
         while True:
             # Short reads: a transaction held open would keep the write-ahead log from being emptied.
-            with self._reading() as db:
+            with self.lock, self._reading() as db:
                 rows = db.execute(_FOLDED, (last, _CHUNK)).fetchall()
             if not rows:
                 return
@@ -489,18 +490,21 @@ class SQLiteStore:
         if epoch != self._epoch:
             raise StoreError(f"{self._path} was moved to another embedder meanwhile; open it again")
 
+    # The lock is taken where these are used, by `with self.lock`: between a lock and a generator's `yield` an
+    # interrupt could come and leave it taken.
+
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self.lock, self._typed_errors():
+        with self._typed_errors():
             yield self._connected()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self.lock, self._typed_errors():
+        with self._typed_errors():
             db = self._connected()
-            # IMMEDIATE: a transaction that began by reading could not wait for another process's write.
-            db.execute("BEGIN IMMEDIATE")
             try:
+                # IMMEDIATE: a transaction that began by reading could not wait for another process's write.
+                db.execute("BEGIN IMMEDIATE")
                 yield db
                 db.execute("COMMIT")
             except BaseException:
@@ -525,6 +529,8 @@ class SQLiteStore:
             raise ClosedError(f"expected an open store, got {self._path} after it was closed")
         if self._connection is not None:
             if self._process == os.getpid():
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")  # an interrupt came before one could be ended
                 return self._connection
             # A connection must not cross a fork; closing it here would let go of the parent's file locks.
             self._abandoned.append(self._connection)

@@ -5,9 +5,12 @@ import inspect
 import uuid
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from hashlib import blake2b
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from binary_semantic_cache.errors import InvalidTypeError
+from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
 from binary_semantic_cache.text.canonical import JSON, encode
 from binary_semantic_cache.text.request import Request
 
@@ -35,25 +38,33 @@ def wrap(
     """`function`, asked only where the cache has no answer. See `SemanticCache.cached`."""
     signature = inspect.signature(function)
     listed = tuple(tags)
-    name = f"{function.__module__}.{function.__qualname__}"
+    identity = _identity(function)
 
-    def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str | Request, JSON]:
+    def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request | None:
+        """The request that the call stands for; `None` for a prompt that is no Unicode text."""
         if key is None:
             prompt, rest = _split(signature, args, kwargs)
         else:
             made = key(*args, **kwargs)
             prompt, rest = made if isinstance(made, tuple) else (made, None)
-        return prompt, [name, scope, rest]
+        try:
+            request = prompt if isinstance(prompt, Request) else Request.from_prompt(prompt)
+        except InvalidValueError:
+            return None
+        # Encodings may follow each other; so the caller's `scope` stays what entries are removed by.
+        return replace(request, context=request.context + encode([identity, rest], "arguments"))
 
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            prompt, full_scope = asked(args, kwargs)
+            request = asked(args, kwargs)
+            if request is None:
+                return await function(*args, **kwargs)
             return await cache.aget_or_compute(
-                prompt,
+                request,
                 lambda: function(*args, **kwargs),
-                scope=full_scope,
+                scope=scope,
                 ttl_seconds=ttl_seconds,
                 tags=listed,
             )
@@ -62,12 +73,46 @@ def wrap(
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        prompt, full_scope = asked(args, kwargs)
+        request = asked(args, kwargs)
+        if request is None:
+            return function(*args, **kwargs)
         return cache.get_or_compute(
-            prompt, lambda: function(*args, **kwargs), scope=full_scope, ttl_seconds=ttl_seconds, tags=listed
+            request, lambda: function(*args, **kwargs), scope=scope, ttl_seconds=ttl_seconds, tags=listed
         )
 
     return called
+
+
+def _identity(function: Callable[..., Any]) -> JSON:
+    """What stands for the function: its name, and if it was made at run time all that makes it another one.
+
+    Where that cannot be said in plain values (a client or a list in the closure, a partial object), a name
+    that is never used again: its answers are then not found by a later process.
+    """
+    try:
+        name = f"{function.__module__}.{function.__qualname__}"
+        if "<" not in name:
+            return name
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        made_of: list[Any] = [
+            *cells,
+            *(function.__defaults__ or ()),
+            *(function.__kwdefaults__ or {}).values(),
+        ]
+        if all(value is None or isinstance(value, str | int | float | bool) for value in made_of):
+            return [name, _code_digest(function.__code__), encode(made_of).hex()]
+    except (AttributeError, TypeError, ValueError):
+        pass
+    return uuid.uuid4().hex
+
+
+def _code_digest(code: CodeType) -> str:
+    """Tells functions of one name apart: two lambdas of one place."""
+    digest = blake2b(code.co_code, digest_size=16)
+    for value in (*code.co_consts, *code.co_names):
+        told = _code_digest(value) if isinstance(value, CodeType) else repr(value)
+        digest.update(f"{type(value).__name__}:{len(told)}:{told}".encode(errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 def _split(

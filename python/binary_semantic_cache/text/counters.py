@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
+from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.decision import Judgement
 from binary_semantic_cache.text.verdict import Hit, MissReason, Verdict
@@ -58,16 +59,21 @@ class Counters:
     """Counts under a lock of its own."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant, for a signal handler or finaliser that asks the cache in the middle of this.
+        self.lock = threading.RLock()
+        keep_over_fork(self)
         self._numbers: Counter[str] = Counter()
         self._named: dict[str, Counter[str]] = {
             name: Counter() for name in ("misses", "vetoes", "refusals", "failures")
         }
         self._cost = self._seconds = 0.0
 
+    def after_fork_in_child(self) -> None:
+        """Nothing is under way: whoever counted let the lock go before the fork."""
+
     def verdict(self, verdict: Verdict) -> None:
         """Counts one request and what became of it."""
-        with self._lock:
+        with self.lock:
             self._numbers["requests"] += 1
             if isinstance(verdict, Hit):
                 self._numbers[f"{verdict.kind}_hits"] += 1
@@ -77,7 +83,7 @@ class Counters:
 
     def judgement(self, judgement: Judgement) -> None:
         """Counts what guards and verifier did on the way to a verdict."""
-        with self._lock:
+        with self.lock:
             self._numbers["overflows"] += judgement.overflow
             for candidate in judgement.candidates:
                 for guard in {veto.guard for veto in candidate.vetoes}:
@@ -87,23 +93,23 @@ class Counters:
 
     def joined(self, saving: Saving) -> None:
         """Counts a request that had another's computation."""
-        with self._lock:
+        with self.lock:
             self._numbers["joined"] += 1
             self._saved(saving)
 
     def add(self, name: str, n: int = 1) -> None:
         """Adds to one of the plain counters."""
-        with self._lock:
+        with self.lock:
             self._numbers[name] += n
 
     def add_named(self, group: str, name: str) -> None:
         """Adds one to `name` in a group: vetoes, refusals or failures."""
-        with self._lock:
+        with self.lock:
             self._named[group][name] += 1
 
     def stats(self, *, entries: int, n_bytes: int, index_bytes: int) -> SemanticCacheStats:
         """All of it at one moment."""
-        with self._lock:
+        with self.lock:
             numbers, named = self._numbers, self._named
             return SemanticCacheStats(
                 entries=entries,

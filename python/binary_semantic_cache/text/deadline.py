@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from binary_semantic_cache.errors import BinarySemanticCacheError
+from binary_semantic_cache.fork import keep_over_fork
 
 __all__ = ["Guarded", "UnavailableError"]
 
@@ -15,6 +16,7 @@ _logger = logging.getLogger(__name__)
 
 _FAILURES_TO_OPEN = 3
 _COOL_DOWN_SECONDS = 10.0
+_LEAST_PATIENCE_SECONDS = 1.0
 _MOST_THREADS = 32
 
 T = TypeVar("T")
@@ -45,9 +47,15 @@ class Guarded(Generic[T]):
     def __init__(self, what: str, *, bounded: bool) -> None:
         self._what = what
         self._bounded = bounded
-        self._lock = threading.Lock()
+        # Re-entrant, for a signal handler or finaliser that asks the cache in the middle of this.
+        self.lock = threading.RLock()
         self._failures = 0
         self._closed_until = 0.0
+        self._threads = 0
+        keep_over_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Forgets the calls of threads that are not here."""
         self._threads = 0
 
     def call(self, work: Callable[[], T], deadline: float) -> T:
@@ -60,27 +68,38 @@ class Guarded(Generic[T]):
         Raises:
             UnavailableError: for every `Exception` of `work`, too.
         """
-        if self._failures >= _FAILURES_TO_OPEN and monotonic() < self._closed_until:
+        began = monotonic()
+        if self._failures >= _FAILURES_TO_OPEN and not self._may_try(began):
             raise UnavailableError(self._what, "is not asked while it fails", timed_out=False)
         try:
             result = work() if self._bounded else self._in_thread(work, deadline)
         except UnavailableError:
-            self._failed()
+            if monotonic() - began >= _LEAST_PATIENCE_SECONDS:
+                self._failed()  # whoever gave up sooner says nothing about its health
             raise
         except Exception as exc:
-            self._failed()
+            if not isinstance(exc, TypeError | ValueError):
+                self._failed()  # what one input is refused for is no matter of others
             _logger.warning("%s failed: %s", self._what, type(exc).__name__)
             raise UnavailableError(self._what, f"failed: {type(exc).__name__}", timed_out=False) from exc
         self._failures = 0
         return result
 
+    def _may_try(self, now: float) -> bool:
+        """Whether the time to cool down is over: for one caller, then for none until it went well."""
+        with self.lock:
+            if now < self._closed_until:
+                return False
+            self._closed_until = now + _COOL_DOWN_SECONDS
+            return True
+
     def _failed(self) -> None:
-        with self._lock:
+        with self.lock:
             self._failures += 1
             self._closed_until = monotonic() + _COOL_DOWN_SECONDS
 
     def _in_thread(self, work: Callable[[], T], deadline: float) -> T:
-        with self._lock:
+        with self.lock:
             if self._threads >= _MOST_THREADS:
                 raise UnavailableError(
                     self._what, f"has {_MOST_THREADS} calls that do not end", timed_out=True
@@ -93,14 +112,14 @@ class Guarded(Generic[T]):
                 outcome: tuple[bool, T | BaseException] = (True, work())
             except BaseException as exc:
                 outcome = (False, exc)
-            with self._lock:
+            with self.lock:
                 self._threads -= 1
             done.put(outcome)
 
         try:
             threading.Thread(target=run, name=f"bsc {self._what}", daemon=True).start()
         except BaseException:
-            with self._lock:
+            with self.lock:
                 self._threads -= 1
             raise
         try:
@@ -110,5 +129,7 @@ class Guarded(Generic[T]):
             raise UnavailableError(self._what, "did not answer in time", timed_out=True) from None
         if worked:
             return result  # type: ignore[return-value]
-        assert isinstance(result, BaseException)
-        raise result
+        if isinstance(result, Exception):
+            raise result
+        # SystemExit and its like are about the thread that they were raised in, which was ours.
+        raise UnavailableError(self._what, f"failed: {type(result).__name__}", timed_out=False)

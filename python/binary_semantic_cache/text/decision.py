@@ -1,5 +1,6 @@
 """From an embedded text to the entry whose answer may be served, or to the reason why there is none."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from binary_semantic_cache.text.vectors import cosines, radius
 from binary_semantic_cache.text.verdict import Candidate, MissReason, Veto
 
 __all__ = ["CANDIDATES", "Decision", "Judgement", "PairGuards", "Query", "Verifier"]
+
+_logger = logging.getLogger(__name__)
 
 CANDIDATES = 64
 """Entries re-scored for one lookup; those beyond are counted as an overflow."""
@@ -157,10 +160,12 @@ class Decision:
                 return near, []
         packed = self._store_calls.call(lambda: self._store.vectors(near.ids), deadline)
         assert isinstance(packed, list)
+        scores = self._store_calls.call(lambda: cosines(query.embedding, packed), deadline)
+        assert isinstance(scores, Sequence)
         ranked = [
             # Without vectors: the cosine at which so many bits differ on average.
             (math.cos(math.pi * near.distances[at] / self._code_bits) if score is None else score, at)
-            for at, score in enumerate(cosines(query.embedding, packed))
+            for at, score in enumerate(scores)
         ]
         ranked.sort(key=lambda found: (-found[0], near.distances[found[1]], -near.ids[found[1]]))
         return near, ranked
@@ -187,7 +192,11 @@ class Decision:
         if self._mirror.is_forbidden(pair):
             return replace(candidate, refused=MissReason.REPORTED), ""
         if self._guards is not None:
-            (vetoes,) = self._guards.check(query.text, [candidate.prompt])
+            try:
+                (vetoes,) = self._guards.check(query.text, [candidate.prompt])
+            except Exception as exc:  # guards of the caller's own; what they do not clear is not served
+                _logger.warning("the guards failed: %s", type(exc).__name__)
+                return replace(candidate, refused=MissReason.GUARD), f"failed: {type(exc).__name__}"
             if vetoes:
                 named = ", ".join(dict.fromkeys(veto.guard for veto in vetoes))
                 return replace(candidate, vetoes=tuple(vetoes), refused=MissReason.GUARD), named

@@ -36,9 +36,10 @@ class Eviction:
     weighs: bool
     """Whether `worth` looks at saving and bytes, which the store must be asked for."""
 
-    def choose(self, residents: Sequence[Resident]) -> int:
-        """The id of the entry that leaves."""
-        return min(residents, key=lambda resident: (self.worth(resident), resident.rank)).entry_id
+    def choose(self, residents: Sequence[Resident], n: int = 1) -> list[int]:
+        """The ids of the `n` entries that leave."""
+        ordered = sorted(residents, key=lambda resident: (self.worth(resident), resident.rank))
+        return [resident.entry_id for resident in ordered[:n]]
 
 
 def _money_a_byte(resident: Resident) -> float:

@@ -91,6 +91,8 @@ class Fingerprinter:
             # Only strings are looked up: as keys of a dict, 1, 1.0 and True are one.
             known = self._prompts.get(scope) if type(scope) is str or scope is None else None
             owner, digest = known or self._prompt_scope(scope)
+        elif isinstance(request, str):  # of a class of its own, NumPy's for one
+            return self.of(str(request), scope)
         elif isinstance(request, Request):
             text = request.text
             owner = _digest(self._owner, encode(scope, "scope"))

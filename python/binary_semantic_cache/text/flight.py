@@ -3,128 +3,188 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from binary_semantic_cache.fork import keep_over_fork
 
-__all__ = ["Flights"]
+__all__ = ["PATIENCE_SECONDS", "Flights"]
+
+PATIENCE_SECONDS = 60.0
+"""How long one waits for another's computation before computing oneself: a computation may wait, in ways that
+nobody
+can see from here, for the very one who waits for it."""
 
 # The keys that this thread or task is computing: a computation that asks for its own key must not wait for
 # itself.
 _computing: ContextVar[frozenset[bytes]] = ContextVar("bsc_computing", default=frozenset())
+
+Own = TypeVar("Own")
+Shared = TypeVar("Shared")
 
 
 class _AbandonedError(Exception):
     """The one who computed was interrupted or cancelled; somebody else has to."""
 
 
-class _Flight:
+class _Flight(Generic[Shared]):
     """A computation under way."""
 
-    __slots__ = ("loop", "outcome")
+    __slots__ = ("is_open", "loop", "outcome", "pilot")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.is_open = True
+        """Whether others may still join; said before anything that an interrupt could prevent."""
         self.loop = loop
-        self.outcome: Future[Any] = Future()
+        self.pilot = _me(loop)
+        self.outcome: Future[Shared] = Future()
 
 
-class Flights:
+class Flights(Generic[Own, Shared]):
     """Computations under way, by key.
 
-    The first to ask computes; the others wait and have the same result or the same exception. If the first is
-    cancelled or interrupted, one of the others takes over.
+    The first to ask computes; the others wait and have what it shares, or the same exception. If the first is
+    cancelled or interrupted, one of the others takes over. What waits for each other in a circle does not
+    wait.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._flights: dict[bytes, _Flight] = {}
+        # Re-entrant, for a signal handler or finaliser that asks the cache in the middle of this.
+        self.lock = threading.RLock()
+        self._flights: dict[bytes, _Flight[Shared]] = {}
+        self._waits: dict[object, _Flight[Shared]] = {}
         keep_over_fork(self)
 
     def after_fork_in_child(self) -> None:
         """Forgets the computations of threads that are not here."""
-        self._flights = {}
+        self._flights, self._waits = {}, {}
 
-    def run(self, key: bytes, compute: Callable[[], Any]) -> tuple[Any, bool]:
-        """`(result, joined)`: what `compute` returns, or another's result for the same key."""
+    def run(
+        self, key: bytes, compute: Callable[[], tuple[Own, Shared]], after: Callable[[Own], object]
+    ) -> Own | Shared:
+        """What `compute` returns first, or what another's computation of the same key shares.
+
+        Args:
+            key: names the computation.
+            compute: returns what its caller has, and what is shared with those who wait.
+            after: called with the former when those who wait have theirs; who asks meanwhile still joins.
+        """
         while True:
-            flight, is_mine = self._board(key, None)
-            if flight is None:
-                return compute(), False
-            if is_mine:
-                token = _computing.set(_computing.get() | {key})
-                try:
-                    result = compute()
-                except Exception as exc:
-                    self._land(key, flight, exc)
-                    raise
-                except BaseException:
-                    self._land(key, flight, _AbandonedError())
-                    raise
-                finally:
-                    _computing.reset(token)
-                self._land(key, flight, None, result)
-                return result, False
+            mine: _Flight[Shared] = _Flight(None)
+            # From before the flight is known to others until after it is not: an interrupt may come at any
+            # place.
             try:
-                return flight.outcome.result(), True
+                flight = self._board(key, mine)
+                if flight is not None and flight is not mine:
+                    wait([flight.outcome], PATIENCE_SECONDS)
+                    if flight.outcome.done():
+                        return flight.outcome.result()
+                before = _computing.get()
+                try:
+                    _computing.set(before | {key})
+                    own, shared = compute()
+                    mine.outcome.set_result(shared)
+                    after(own)
+                finally:
+                    mine.is_open = False
+                    _computing.set(before)
             except _AbandonedError:
                 continue
+            except Exception as exc:
+                self._fail(mine, exc)
+                raise
+            else:
+                return own
+            finally:
+                self._leave(key, mine)
 
-    async def arun(self, key: bytes, compute: Callable[[], Awaitable[Any]]) -> tuple[Any, bool]:
+    async def arun(
+        self,
+        key: bytes,
+        compute: Callable[[], Awaitable[tuple[Own, Shared]]],
+        after: Callable[[Own], Awaitable[object]],
+    ) -> Own | Shared:
         """As `run`, in an event loop, which is not held up by waiting."""
         loop = asyncio.get_running_loop()
         while True:
-            flight, is_mine = self._board(key, loop)
-            if flight is None:
-                return await compute(), False
-            if is_mine:
-                token = _computing.set(_computing.get() | {key})
-                try:
-                    result = await compute()
-                except Exception as exc:
-                    self._land(key, flight, exc)
-                    raise
-                except BaseException:
-                    self._land(key, flight, _AbandonedError())
-                    raise
-                finally:
-                    _computing.reset(token)
-                self._land(key, flight, None, result)
-                return result, False
+            mine: _Flight[Shared] = _Flight(loop)
             try:
-                # Shielded: a waiter that is cancelled must not cancel the others' result.
-                waiting = asyncio.wrap_future(flight.outcome)
-                waiting.add_done_callback(_take_note)
-                return await asyncio.shield(waiting), True
+                flight = self._board(key, mine)
+                if flight is not None and flight is not mine:
+                    waiting = asyncio.wrap_future(flight.outcome)
+                    waiting.add_done_callback(_take_note)
+                    # Not `wait_for`: a waiter that is cancelled or impatient must not cancel others' result.
+                    await asyncio.wait({waiting}, timeout=PATIENCE_SECONDS)
+                    if waiting.done():
+                        return waiting.result()
+                before = _computing.get()
+                try:
+                    _computing.set(before | {key})
+                    own, shared = await compute()
+                    mine.outcome.set_result(shared)
+                    await after(own)
+                finally:
+                    mine.is_open = False
+                    _computing.set(before)
             except _AbandonedError:
                 continue
+            except Exception as exc:
+                self._fail(mine, exc)
+                raise
+            else:
+                return own
+            finally:
+                self._leave(key, mine)
 
-    def _board(self, key: bytes, loop: asyncio.AbstractEventLoop | None) -> tuple[_Flight | None, bool]:
-        """The flight of `key` and whether it is the caller's to fly; `None` if the caller must not wait."""
+    def _board(self, key: bytes, mine: _Flight[Shared]) -> _Flight[Shared] | None:
+        """The flight of `key`: `mine` if there was none, `None` if the caller must not wait for it."""
         if key in _computing.get():
-            return None, False
+            return None
         with self.lock:
             flight = self._flights.get(key)
-            if flight is None:
-                flight = self._flights[key] = _Flight(loop)
-                return flight, True
-        if loop is None and flight.loop is not None and flight.loop is _running_loop():
-            # A blocking call inside the very event loop that computes would wait for ever.
-            return None, False
-        return flight, False
+            if flight is None or not flight.is_open:
+                self._flights[key] = mine
+                return mine
+            if mine.loop is None and flight.loop is not None and flight.loop is _running_loop():
+                # A blocking call inside the very event loop that computes would wait for ever.
+                return None
+            if self._is_circle(mine.pilot, flight):
+                return None
+            self._waits[mine.pilot] = flight
+        return flight
 
-    def _land(self, key: bytes, flight: _Flight, error: Exception | None, result: object = None) -> None:
-        with self.lock:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-        if error is None:
-            flight.outcome.set_result(result)
-        else:
-            flight.outcome.set_exception(error)
+    def _is_circle(self, me: object, flight: _Flight[Shared]) -> bool:
+        """Whether waiting for `flight` would be waiting for oneself."""
+        seen = 0
+        following: _Flight[Shared] | None = flight
+        while following is not None and seen <= len(self._waits):
+            if following.pilot == me:
+                return True
+            following = self._waits.get(following.pilot)
+            seen += 1
+        return False
+
+    def _fail(self, mine: _Flight[Shared], error: Exception | None = None) -> None:
+        if not mine.outcome.done():
+            mine.outcome.set_exception(_AbandonedError() if error is None else error)
+
+    def _leave(self, key: bytes, mine: _Flight[Shared]) -> None:
+        try:
+            self._fail(mine)
+        finally:
+            with self.lock:
+                self._waits.pop(mine.pilot, None)
+                if self._flights.get(key) is mine:
+                    del self._flights[key]
 
 
-def _take_note(waiting: asyncio.Future[Any]) -> None:
+def _me(loop: asyncio.AbstractEventLoop | None) -> object:
+    """Who asks: a task or a thread."""
+    return ("thread", threading.get_ident()) if loop is None else ("task", id(asyncio.current_task(loop)))
+
+
+def _take_note(waiting: "asyncio.Future[Any]") -> None:
     """Looks at the exception of a waiter that left, which asyncio would else call forgotten."""
     if not waiting.cancelled():
         waiting.exception()

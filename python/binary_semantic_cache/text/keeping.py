@@ -22,6 +22,11 @@ _logger = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 30.0
 _SWEPT = 1000
+# Beyond any answer, and within what SQLite and a float can hold.
+_MOST_TOKENS = 2**53
+# Evicted in one go where much has to leave, and rounds of it in one put: the rest leaves with the next.
+_HANDFUL = SAMPLE // 2
+_ROUNDS = 64
 
 
 class Keeper:
@@ -49,31 +54,38 @@ class Keeper:
 
     def keep(
         self, asked: Asked, answer: object, seconds: float, ttl: float | None, tags: tuple[str, ...]
-    ) -> Saving:
+    ) -> None:
         """Stores a computed answer if that can be done; a failure of the cache is counted, not raised."""
         try:
-            return self.put(asked, answer, seconds, ttl, tags)[1]
+            self.put(asked, answer, seconds, ttl, tags)
         except UnavailableError:
             self._counters.add_named("failures", "store")
-        except (TypeError, ValueError) as exc:
+        except Exception as exc:  # the answer may be any object, and it has to reach its caller
             _logger.warning("an answer could not be stored: %s", type(exc).__name__)
             self._counters.add_named("refusals", "unsavable")
-        return Saving(seconds=seconds)
+
+    def saving(self, asked: Asked, answer: object, seconds: float) -> Saving:
+        """What serving `answer` again would save; nothing but time where its usage cannot be read."""
+        try:
+            usage = usage_of(answer)
+            if usage is None or not 0 <= min(usage) <= max(usage) < _MOST_TOKENS:
+                return Saving(seconds=seconds)
+            cost = cost_of(usage, asked.model, self._settings.prices) or 0.0
+        except Exception:  # an object of the caller's may do anything when it is looked into
+            return Saving(seconds=seconds)
+        return Saving(usage.input_tokens, usage.output_tokens, cost, seconds)
 
     def put(
         self, asked: Asked, answer: object, seconds: float, ttl: float | None, tags: tuple[str, ...]
-    ) -> tuple[int | None, Saving]:
-        """Stores an answer; returns its id, `None` if it is refused, and what it cost to make.
+    ) -> int | None:
+        """Stores an answer; returns its id, `None` if it is refused.
 
         Raises:
             UnsavableResponseError: the answer is of a type that cannot be kept.
             UnavailableError: the store failed or was too slow.
         """
         settings, deadline = self._settings, monotonic() + self._settings.timeout_seconds
-        usage, saving = usage_of(answer), Saving(seconds=seconds)
-        if usage is not None:
-            cost = cost_of(usage, asked.model, settings.prices) or 0.0
-            saving = Saving(usage.input_tokens, usage.output_tokens, cost, seconds)
+        saving = self.saving(asked, answer, seconds)
         kind, payload = encode_response(answer)
         refusal = refusal_to_store(
             answer, max_response_bytes=settings.max_response_bytes, tool_calls=settings.tool_calls
@@ -85,11 +97,11 @@ class Keeper:
         if refusal is not None:
             self._counters.add_named("refusals", refusal.value)
             _logger.debug("an answer was not stored: %s", refusal.value)
-            return None, saving
+            return None
         (entry_id,) = self._store_calls.call(lambda: self._store.put_many([entry]), deadline)
         self._counters.add("puts")
         self._store_calls.call(lambda: self._tidy(entry_id), deadline)
-        return entry_id, saving
+        return int(entry_id)
 
     def _entry(
         self,
@@ -130,21 +142,27 @@ class Keeper:
         """Folds the log, and removes what has expired or has to leave; not what has just come."""
         self._mirror.sync()
         self._evict(self._mirror.take_evicted())
-        while self._is_full() and (victims := self._victims(newest)):
+        for _ in range(_ROUNDS):
+            if not (excess := self._excess()) or not (victims := self._victims(newest, excess)):
+                break
             self._evict(victims)
         if monotonic() - self._last_sweep > _SWEEP_SECONDS:
             self._last_sweep = monotonic()
             if self._store.sweep(self._clock.now(), _SWEPT):
                 self._mirror.sync()
 
-    def _is_full(self) -> bool:
+    def _excess(self) -> int:
+        """About how many entries are too many; 0 if none is."""
+        excess = max(0, len(self._mirror) - self._settings.max_entries)
         limit = self._settings.max_bytes
-        return len(self._mirror) > self._settings.max_entries or (
-            limit is not None and self._store.stats().n_bytes > limit
-        )
+        if limit is not None:
+            size = self._store.stats()
+            if size.n_bytes > limit:
+                excess = max(excess, 1, size.entries * (size.n_bytes - limit) // size.n_bytes)
+        return excess
 
-    def _victims(self, newest: int) -> list[int]:
-        """The entry that the policy lets go; none if there is no other than the newest."""
+    def _victims(self, newest: int, excess: int) -> list[int]:
+        """The entry that the policy lets go, or a handful where much has to leave; never the newest."""
         eviction = self._settings.eviction
         oldest = [found for found in self._mirror.oldest(SAMPLE) if found[0] != newest]
         if not oldest:
@@ -155,7 +173,7 @@ class Keeper:
             Resident(entry_id, rank, uses, *weight)
             for rank, ((entry_id, uses), weight) in enumerate(zip(oldest, weights, strict=True))
         ]
-        return [eviction.choose(residents)]
+        return eviction.choose(residents, min(excess, _HANDFUL))
 
     def _evict(self, ids: list[int]) -> None:
         if ids:

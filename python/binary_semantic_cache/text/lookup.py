@@ -1,5 +1,6 @@
 """The way of a request through the cache, up to its verdict."""
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -23,6 +24,8 @@ from binary_semantic_cache.text.vectors import radius
 from binary_semantic_cache.text.verdict import Candidate, Hit, Miss, MissReason, Verdict
 
 __all__ = ["NO_PAIR", "Asked", "Lookup"]
+
+_logger = logging.getLogger(__name__)
 
 NO_PAIR = bytes(16)
 """Stands in the id of an exact hit, where no two prompts were matched."""
@@ -96,7 +99,12 @@ class Lookup:
 
     def verdict(self, asked: Asked, threshold: float, deadline: float) -> Verdict:
         """Hit or miss, counted."""
-        verdict = self._verdict(asked, threshold, deadline)
+        try:
+            verdict = self._verdict(asked, threshold, deadline)
+        except Exception as exc:  # a part of the cache, perhaps the caller's own, did what it must not
+            _logger.exception("a lookup failed: %s", type(exc).__name__, exc_info=False)
+            self._counters.add_named("failures", "lookup")
+            verdict = Miss(MissReason.FAILED, None, type(exc).__name__)
         self._counters.verdict(verdict)
         return verdict
 

@@ -68,6 +68,7 @@ class Mirror:
         self._lock = self._index.lock
         self._cursor = -1
         self._evicted: list[int] = []
+        self._broken = False
         self._forget()
 
     def __len__(self) -> int:
@@ -161,15 +162,16 @@ class Mirror:
         self._populations: dict[int, int] = {}
         self._pairs: set[bytes] = set()
         self._evicted = []
-        self._broken = False
 
     def _restart(self) -> None:
+        # Until all of it is done, whoever comes next must begin anew: without its pairs a mirror is
+        # dangerous.
+        self._cursor = -1
         cursor, pairs, chunks = self._store.packed()
         loaded = _loaded(list(chunks), self._n_words)
         with self._lock:
             self._broken = True
             self._forget()
-            self._broken = True
             self._pairs.update(pairs)
             self._adopt(*loaded)
             self._broken = False

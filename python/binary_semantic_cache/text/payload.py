@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 
 from binary_semantic_cache.errors import CorruptFileError, UnsavableResponseError
-from binary_semantic_cache.text.canonical import MAX_DEPTH, kind_of, utf8
+from binary_semantic_cache.text.canonical import MAX_DEPTH, field, kind_of, utf8
 
 __all__ = ["decode_response", "encode_response"]
 
@@ -99,7 +99,9 @@ def _deepen(path: list[object]) -> None:
 
 
 def _unsavable(path: list[object], what: str) -> UnsavableResponseError:
-    where = "".join(f"[{step!r}]" if isinstance(step, int) else f'["{step}"]' for step in path)
+    where = ""
+    for step in path:
+        where = field(where, step)
     return UnsavableResponseError(f"the response holds {what}" + (f" at {where}" if where else ""))
 
 

@@ -1,6 +1,5 @@
 """`SemanticCache`: a prompt in, an answer that was given before out, or the reason why not."""
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -14,12 +13,12 @@ from typing import Any, Final
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity, RustBinaryEncoder
 from binary_semantic_cache.embedders import Embedder
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError, StoreError
-from binary_semantic_cache.stores import Saving, Store
+from binary_semantic_cache.stores import Store
 from binary_semantic_cache.text.cached import KeyFunction, wrap
 from binary_semantic_cache.text.canonical import JSON
 from binary_semantic_cache.text.clock import Clock
 from binary_semantic_cache.text.coding import Coder
-from binary_semantic_cache.text.computing import own_copy, with_prompt
+from binary_semantic_cache.text.computing import Computed, Shared, share, with_prompt
 from binary_semantic_cache.text.counters import Counters, SemanticCacheStats
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
 from binary_semantic_cache.text.decision import Decision, PairGuards, Verifier
@@ -34,10 +33,18 @@ from binary_semantic_cache.text.mirror import Mirror
 from binary_semantic_cache.text.opening import opened_embedder, opened_store, shipped_guards
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.request import Request
-from binary_semantic_cache.text.settings import Settings, seconds, tag_names, threshold_of, whole
+from binary_semantic_cache.text.settings import (
+    Settings,
+    checked_prices,
+    seconds,
+    tag_names,
+    threshold_of,
+    whole,
+)
 from binary_semantic_cache.text.thresholds import default_threshold
 from binary_semantic_cache.text.vectors import checked_format
 from binary_semantic_cache.text.verdict import Hit, Miss, MissReason, Verdict
+from binary_semantic_cache.text.workers import Workers
 
 __all__ = ["Invalidated", "SemanticCache"]
 
@@ -141,7 +148,7 @@ class SemanticCache:
             timeout_seconds=seconds("timeout_seconds", timeout_seconds),
             max_response_bytes=whole("max_response_bytes", max_response_bytes, 1, 2**31 - 1),
             tool_calls=tool_calls,
-            prices=dict(prices or {}),
+            prices=checked_prices(prices or {}),
         )
         encoder = RustBinaryEncoder(self._embedder.dimension, code_bits, seed)
         self._code_bits = encoder.code_bits
@@ -150,7 +157,8 @@ class SemanticCache:
         opened = self._store.open(identity(self._embedder.fingerprint, encoder))
         store_calls: Guarded[Any] = Guarded("store", bounded=self._store.bounded)
         self._fingerprinter = Fingerprinter(opened.secret)
-        self._counters, self._flights, clock = Counters(), Flights(), Clock()
+        self._counters, clock, self._workers = Counters(), Clock(), Workers()
+        self._flights: Flights[Computed, Shared] = Flights()
         # A little more than the limit: who leaves is for the policy to say, not for the index.
         most = self._settings.max_entries + SAMPLE
         self._mirror = Mirror(self._store, HammingSimilarity(code_bits), most)
@@ -222,6 +230,7 @@ class SemanticCache:
 
     def close(self) -> None:
         """Writes what is not written and lets go of the store, if the cache opened it."""
+        self._workers.close()
         if self._owns_store:
             with suppress(StoreError):
                 self._store.flush()
@@ -263,7 +272,7 @@ class SemanticCache:
         timeout_seconds: float | None = None,
     ) -> Verdict:
         """As `lookup`, in a worker thread: the event loop goes on."""
-        return await asyncio.to_thread(
+        return await self._workers.run(
             self.lookup,
             prompt,
             scope=scope,
@@ -306,23 +315,32 @@ class SemanticCache:
         verdict, asked = self._look_up(prompt, scope, threshold, exact_only, None)
         if isinstance(verdict, Hit):
             return verdict.response
+        if inspect.iscoroutinefunction(compute):
+            raise InvalidTypeError("expected a function, got a coroutine function; aget_or_compute awaits it")
         work = with_prompt(compute, prompt)
         if asked is None:
             return work()
 
-        def fly() -> tuple[Any, Saving]:
+        def fly() -> tuple[Computed, Shared]:
             landed = self._landed(asked)
-            if landed is not None:
-                return landed.response, landed.saved
-            began = monotonic()
-            answer = work()
-            return answer, self._keeper.keep(asked, answer, monotonic() - began, ttl, listed)
+            if landed is None:
+                began = monotonic()
+                computed = Computed(work(), monotonic() - began)
+            else:
+                computed = Computed(landed.response, 0.0, is_new=False)
+            return computed, self._shared(asked, computed)
 
-        (answer, saving), joined = self._flights.run(asked.fingerprint.key, fly)
-        if joined:
-            self._counters.joined(saving)
-            answer = own_copy(answer)
-        return answer
+        def keep(computed: Computed) -> None:
+            if computed.is_new:
+                self._keeper.keep(asked, computed.answer, computed.seconds, ttl, listed)
+
+        result = self._flights.run(asked.fingerprint.key, fly, keep)
+        if isinstance(result, Computed):
+            return result.answer
+        if result.packed is None:
+            return work()
+        self._counters.joined(result.saving)
+        return result.answer()
 
     async def aget_or_compute(
         self,
@@ -337,30 +355,40 @@ class SemanticCache:
     ) -> Any:
         """As `get_or_compute`; what `compute` returns is awaited if it can be. The event loop goes on."""
         ttl, listed = self._settings.ttl(ttl_seconds), tag_names(tags)
-        verdict, asked = await asyncio.to_thread(self._look_up, prompt, scope, threshold, exact_only, None)
+        verdict, asked = await self._workers.run(self._look_up, prompt, scope, threshold, exact_only, None)
         if isinstance(verdict, Hit):
             return verdict.response
         work = with_prompt(compute, prompt)
-        if asked is None:
+
+        async def awaited() -> Any:
             answer = work()
             return await answer if inspect.isawaitable(answer) else answer
 
-        async def fly() -> tuple[Any, Saving]:
-            landed = await asyncio.to_thread(self._landed, asked)
-            if landed is not None:
-                return landed.response, landed.saved
-            began = monotonic()
-            answer = work()
-            if inspect.isawaitable(answer):
-                answer = await answer
-            took = monotonic() - began
-            return answer, await asyncio.to_thread(self._keeper.keep, asked, answer, took, ttl, listed)
+        if asked is None:
+            return await awaited()
 
-        (answer, saving), joined = await self._flights.arun(asked.fingerprint.key, fly)
-        if joined:
-            self._counters.joined(saving)
-            answer = own_copy(answer)
-        return answer
+        async def fly() -> tuple[Computed, Shared]:
+            landed = await self._workers.run(self._landed, asked)
+            if landed is None:
+                began = monotonic()
+                computed = Computed(await awaited(), monotonic() - began)
+            else:
+                computed = Computed(landed.response, 0.0, is_new=False)
+            return computed, self._shared(asked, computed)
+
+        async def keep(computed: Computed) -> None:
+            if computed.is_new:
+                await self._workers.run(
+                    self._keeper.keep, asked, computed.answer, computed.seconds, ttl, listed
+                )
+
+        result = await self._flights.arun(asked.fingerprint.key, fly, keep)
+        if isinstance(result, Computed):
+            return result.answer
+        if result.packed is None:
+            return await awaited()
+        self._counters.joined(result.saving)
+        return result.answer()
 
     def cached(
         self,
@@ -433,9 +461,10 @@ class SemanticCache:
             StoreError: the store failed or was too slow.
         """
         ttl, listed = self._settings.ttl(ttl_seconds), tag_names(tags)
+        took = 0.0 if took_seconds == 0 else seconds("took_seconds", took_seconds)
         asked = self._lookup.asked(prompt, scope)
         try:
-            return self._keeper.put(asked, answer, float(took_seconds), ttl, listed)[0]
+            return self._keeper.put(asked, answer, took, ttl, listed)
         except UnavailableError as exc:
             raise StoreError(str(exc)) from exc
 
@@ -450,7 +479,7 @@ class SemanticCache:
         took_seconds: float = 0.0,
     ) -> int | None:
         """As `put`, in a worker thread."""
-        return await asyncio.to_thread(
+        return await self._workers.run(
             self.put,
             prompt,
             answer,
@@ -579,6 +608,9 @@ class SemanticCache:
         if _logger.isEnabledFor(logging.DEBUG):
             _log(verdict)
         return verdict, asked
+
+    def _shared(self, asked: Asked, computed: Computed) -> Shared:
+        return share(computed, self._keeper.saving(asked, computed.answer, computed.seconds))
 
     def _landed(self, asked: Asked) -> Hit | None:
         """The answer of a computation that ended between the lookup and now."""

@@ -9,7 +9,7 @@ from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
 from binary_semantic_cache.text.eviction import Eviction
 from binary_semantic_cache.text.vectors import VectorFormat
 
-__all__ = ["Settings", "seconds", "tag_names", "threshold_of", "whole"]
+__all__ = ["Settings", "checked_prices", "seconds", "tag_names", "threshold_of", "whole"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,19 @@ def whole(name: str, value: int, least: int, greatest: int) -> int:
     if not least <= value <= greatest:
         raise InvalidValueError(f"expected {name} from {least} to {greatest}, got {value}")
     return int(value)
+
+
+def checked_prices(prices: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """`prices` if each is two numbers."""
+    checked = {}
+    for model, price in dict(prices).items():
+        numbers = tuple(price) if isinstance(price, list | tuple) else ()
+        if len(numbers) != 2 or not all(
+            isinstance(number, int | float) and 0 <= number < 1e9 for number in numbers
+        ):
+            raise InvalidValueError(f"expected two prices, of input and output, for {model!r}, got {price!r}")
+        checked[model] = (float(numbers[0]), float(numbers[1]))
+    return checked
 
 
 def tag_names(tags: Iterable[str]) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ class MissReason(StrEnum):
     EMBEDDER_TIMEOUT = "embedder_timeout"
     STORE_FAILED = "store_failed"
     STORE_TIMEOUT = "store_timeout"
+    FAILED = "failed"
+    """A part of the cache raised what it must not; the log has the class of it."""
     VERIFIER_FAILED = "verifier_failed"
     VERIFIER_TIMEOUT = "verifier_timeout"
 
