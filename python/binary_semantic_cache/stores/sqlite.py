@@ -556,9 +556,10 @@ class SQLiteStore:
         return db
 
     def _make_ready(self, db: sqlite3.Connection) -> None:
+        # Tables first: another process that makes the file commits them and its ids at once.
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if tables and application != _APPLICATION_ID:
             raise CorruptFileError(f"{self._path} is another program's SQLite file")
         if version > _SCHEMA_VERSION:
