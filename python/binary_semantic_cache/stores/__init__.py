@@ -229,9 +229,14 @@ class Store(Protocol):
 
 def servable(entry: Entry, now: float) -> bool:
     """Whether `entry` may be served: not expired, nor from a future that a clock was set back from."""
-    if entry.created_at > now + _CLOCK_SKEW_SECONDS:
+    latest, expires_at = now + _CLOCK_SKEW_SECONDS, entry.expires_at
+    if entry.created_at > latest:
         return False
-    return entry.expires_at is None or now < entry.expires_at
+    if expires_at is None:
+        return True
+    # A sliding entry that was used in such a future would live until then.
+    used_in_future = entry.ttl_seconds is not None and expires_at - entry.ttl_seconds > latest
+    return now < expires_at and not used_in_future
 
 
 def prolonged(entry: Entry, expires_at: float) -> Entry:
