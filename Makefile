@@ -6,7 +6,7 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-neon build lint format bench bench-quality bench-smoke wheel model model-wheel clean
+.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-quality bench-smoke wheel model model-wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test-rust: | $(VENV)/.installed
 
 test-python: $(BUILT)
 	$(BIN)/python -m pytest
+
+torture: $(BUILT)  ## ten times the fault tests: kills, failing disks, damage, clocks, crowds (20 minutes or so)
+	TORTURE_TIMES=10 $(BIN)/python -m pytest -rP tests/test_torture_*.py
 
 test-neon:  ## the Rust suite for aarch64 under emulation (Debian packages: see scripts/test-neon)
 	scripts/test-neon
