@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from binary_semantic_cache.stores import Store, Stored
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
 from binary_semantic_cache.text.mirror import Mirror, Neighbours
-from binary_semantic_cache.text.vectors import cosines, radius
+from binary_semantic_cache.text.vectors import cosines, fits, radius
 from binary_semantic_cache.text.verdict import Candidate, MissReason, Veto
 
 __all__ = ["CANDIDATES", "Decision", "Judgement", "PairGuards", "Query", "Verifier"]
@@ -159,13 +159,15 @@ class Decision:
             if not near.ids:
                 return near, []
         packed = self._store_calls.call(lambda: self._store.vectors(near.ids), deadline)
-        assert isinstance(packed, list)
-        scores = self._store_calls.call(lambda: cosines(query.embedding, packed), deadline)
-        assert isinstance(scores, Sequence)
+        if not isinstance(packed, list) or len(packed) != len(near.ids):
+            raise UnavailableError("store", "gave another number of vectors than asked", timed_out=False)
+        # One that is damaged is nobody's neighbour.
+        places = [at for at, blob in enumerate(packed) if fits(query.embedding.size, blob)]
+        scores = cosines(query.embedding, [packed[at] for at in places])
         ranked = [
             # Without vectors: the cosine at which so many bits differ on average.
             (math.cos(math.pi * near.distances[at] / self._code_bits) if score is None else score, at)
-            for at, score in enumerate(scores)
+            for at, score in zip(places, scores, strict=True)
         ]
         ranked.sort(key=lambda found: (-found[0], near.distances[found[1]], -near.ids[found[1]]))
         return near, ranked

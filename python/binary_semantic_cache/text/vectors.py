@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from binary_semantic_cache.errors import CorruptFileError, InvalidValueError
 
-__all__ = ["VectorFormat", "checked_format", "cosines", "pack", "radius", "unit"]
+__all__ = ["VectorFormat", "checked_format", "cosines", "fits", "pack", "radius", "unit"]
 
 VectorFormat = Literal["int8", "float16", "float32", "none"]
 
@@ -59,20 +59,35 @@ def cosines(query: NDArray[np.float32], packed: Sequence[bytes]) -> Sequence[flo
     return [_cosine(query, blob) if blob else None for blob in packed]
 
 
+def fits(dimension: int, blob: bytes) -> bool:
+    """Whether `cosines` can read a packed vector for a query of this dimension."""
+    if not isinstance(blob, bytes):
+        return False
+    item_bytes = {_INT8: 1, _FLOAT16: 2, _FLOAT32: 4}.get(blob[0]) if blob else 0
+    return not blob or (item_bytes is not None and len(blob) == _skip(blob) + dimension * item_bytes)
+
+
+def _skip(blob: bytes) -> int:
+    return 5 if blob[0] == _INT8 else 1
+
+
 def _cosine(query: NDArray[np.float32], blob: bytes) -> float:
-    skip = 5 if blob[0] == _INT8 else 1
-    dtype = {_INT8: "i1", _FLOAT16: "<f2", _FLOAT32: "<f4"}.get(blob[0])
-    if dtype is None or len(blob) - skip != query.size * np.dtype(dtype).itemsize:
+    if not fits(query.size, blob):
         raise CorruptFileError(f"expected a vector of {query.size} numbers, got {len(blob)} bytes")
-    row = np.frombuffer(blob, dtype, offset=skip).astype(np.float32)
-    return _of_rows(query, row[np.newaxis])[0]
+    dtype = {_INT8: "i1", _FLOAT16: "<f2", _FLOAT32: "<f4"}[blob[0]]
+    row = np.frombuffer(blob, dtype, offset=_skip(blob)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # damage may look like an infinity
+        return _of_rows(query, row[np.newaxis])[0]
 
 
 def _of_rows(query: NDArray[np.float32], rows: NDArray[np.float32]) -> list[float]:
     # By the quantized vector's own length: rounding to int8 changes it a little, and the scale cancels out.
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     products = rows @ query
-    return [float(x) for x in np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)]
+    return [
+        float(x)
+        for x in np.divide(products, norms, out=np.zeros_like(products), where=(norms > 0) & (norms < np.inf))
+    ]
 
 
 def radius(cosine: float, code_bits: int, *, miss_probability: float = 1e-4) -> int:
