@@ -1,8 +1,10 @@
 """`SQLiteStore`: entries in one SQLite file, shared by every process of a machine that opens it."""
 
+import logging
 import os
 import secrets
 import sqlite3
+import struct
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,8 +40,11 @@ from binary_semantic_cache.stores import (
     pack,
     servable,
 )
+from binary_semantic_cache.stores.checksum import checksum, moved
 
 __all__ = ["SQLiteStore"]
+
+_logger = logging.getLogger(__name__)
 
 _APPLICATION_ID = 0x42534331  # "BSC1", in the file's header: no other program's file is written to
 _SCHEMA_VERSION = 1
@@ -48,6 +53,7 @@ _LOOK_EVERY = 4096
 _SNAP_EVERY = 65_536
 _PACKED = 65_536
 _CHUNK = 4096
+_SECRET_BYTES = 32
 _BATCH = 500  # below SQLite's least limit of bound parameters, 999
 
 # Bodies stand apart so that folding the log reads none. `entry.id` is AUTOINCREMENT: an id is never given
@@ -57,7 +63,7 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE entry (
     id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, scope BLOB NOT NULL,
     owner BLOB NOT NULL, code BLOB NOT NULL, created_at REAL NOT NULL, expires_at REAL, ttl_seconds REAL,
-    n_bytes INTEGER NOT NULL);
+    n_bytes INTEGER NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE body (
     id INTEGER PRIMARY KEY, vector BLOB NOT NULL, prompt TEXT NOT NULL, kind TEXT NOT NULL,
     payload BLOB NOT NULL, tags BLOB, saving BLOB);
@@ -86,7 +92,7 @@ END;
 _FIELDS = ("id", *(field.name for field in fields(Entry)))
 _IN_BODY = {"vector", "prompt", "kind", "payload", "tags", "saving"}
 _COLUMNS = ", ".join(("b." if name in _IN_BODY else "e.") + name for name in _FIELDS)
-_WHOLE = f"SELECT {_COLUMNS} FROM entry e JOIN body b ON b.id = e.id WHERE "  # noqa: S608 - names of our own columns
+_WHOLE = f"SELECT {_COLUMNS}, e.checksum FROM entry e JOIN body b ON b.id = e.id WHERE "  # noqa: S608 - names of our own columns
 _FOLDED = "SELECT id, scope, code FROM entry WHERE id > ? ORDER BY id LIMIT ?"
 _RANGES = (
     "SELECT first_id, last_id, sum(length(ids)) / 8 FROM packed GROUP BY first_id, last_id ORDER BY last_id"
@@ -163,17 +169,20 @@ class SQLiteStore:
         with self.lock, self._writing() as db:
             row = db.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
             if row is None:
-                values = {"epoch": secrets.token_bytes(8), "secret": secrets.token_bytes(32)}
+                values = {"epoch": secrets.token_bytes(8), "secret": secrets.token_bytes(_SECRET_BYTES)}
                 values["fingerprint"] = fingerprint.encode()
                 db.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
-            elif row[0] != fingerprint.encode():
+            elif _sound(row[0], bytes) != fingerprint.encode():
                 raise FingerprintError(
                     f"expected a cache filled by {fingerprint}, got {self._path} filled by "
                     f"{row[0].decode()}; `bsc reembed {self._path}` moves it to another embedder"
                 )
             meta = dict(db.execute("SELECT name, value FROM meta"))
-            self._epoch = meta["epoch"]
-        return Opened(meta["epoch"], meta["secret"])
+            epoch, secret = (_sound(meta.get(name), bytes) for name in ("epoch", "secret"))
+            if len(secret) != _SECRET_BYTES:
+                raise CorruptFileError(f"expected a secret of {_SECRET_BYTES} bytes, got {len(secret)}")
+            self._epoch = epoch
+        return Opened(epoch, secret)
 
     def put_many(self, entries: Sequence[Entry]) -> list[int]:
         """See `Store.put_many`."""
@@ -213,7 +222,9 @@ class SQLiteStore:
     def find(self, key: bytes, now: float) -> Stored | None:
         """See `Store.find`."""
         with self.lock, self._reading() as db:
-            return _servable(db.execute(_WHOLE + "e.key = ?", (key,)).fetchone(), now)
+            found = _servable(db.execute(_WHOLE + "e.key = ?", (key,)).fetchone(), now)
+        # The index of keys may be damaged and name a row that is sound.
+        return found if found is not None and found.entry.key == key else None
 
     def get(self, entry_id: int, scope: bytes, code: bytes, now: float) -> Stored | None:
         """See `Store.get`."""
@@ -228,7 +239,7 @@ class SQLiteStore:
         with self.lock, self._reading() as db:
             for some in _batches(ids):
                 found.update(db.execute(_VECTORS.format(_marks(some)), some))
-        return [found.get(entry_id, b"") for entry_id in ids]
+        return [_sound(found.get(entry_id, b""), bytes) for entry_id in ids]
 
     def weights(self, ids: Sequence[int]) -> list[tuple[Saving, int]]:
         """See `Store.weights`."""
@@ -267,8 +278,14 @@ class SQLiteStore:
 
     def prolong(self, entry_id: int, expires_at: float) -> None:
         """See `Store.prolong`."""
+        query = "SELECT expires_at, checksum FROM entry WHERE id = ?"
         with self.lock, self._writing() as db:
-            db.execute("UPDATE entry SET expires_at = ? WHERE id = ?", (expires_at, entry_id))
+            row = db.execute(query, (entry_id,)).fetchone()
+            if row is not None:
+                before, after = _sound(row[0], float) if row[0] is not None else None, float(expires_at)
+                changed = moved(_sound(row[1], bytes), expiry=(before, after))
+                values = (after, changed, entry_id)
+                db.execute("UPDATE entry SET expires_at = ?, checksum = ? WHERE id = ?", values)
 
     def select(
         self, *, tag: str | None = None, owner: bytes | None = None, key: bytes | None = None
@@ -298,7 +315,10 @@ class SQLiteStore:
         with self.lock, self._reading() as db:
             self._check_epoch(db)
             cursor = _last_seq(db)
-            pairs = [Change(ChangeKind.FORBID, pair=pair) for (pair,) in db.execute("SELECT pair FROM pair")]
+            pairs = [
+                Change(ChangeKind.FORBID, pair=_sound(pair, bytes))
+                for (pair,) in db.execute("SELECT pair FROM pair")
+            ]
         return cursor, self._chunks(pairs)
 
     def packed(self) -> tuple[int, list[bytes], Iterator[Packed]]:
@@ -323,7 +343,9 @@ class SQLiteStore:
         if cursor > last or (lines and lines[0][0] != cursor + 1) or (not lines and cursor != last):
             raise CursorLostError(f"expected a cursor the log of {self._path} reaches back to, got {cursor}")
         changes = [
-            Change(ChangeKind(kind), entry_id, scope or b"", code or b"", pair or b"")
+            _put_line(entry_id, scope, code)
+            if kind == ChangeKind.PUT
+            else Change(_kind(kind), _sound(entry_id, int), pair=_sound(pair or b"", bytes))
             for _, kind, entry_id, pair, scope, code in lines
             if scope is not None or kind != ChangeKind.PUT
         ]
@@ -354,13 +376,14 @@ class SQLiteStore:
     def stats(self) -> StoreStats:
         """See `Store.stats`."""
         with self.lock, self._reading() as db:
-            return StoreStats(*db.execute("SELECT entries, n_bytes FROM total").fetchone())
+            entries, n_bytes = _only(db.execute("SELECT entries, n_bytes FROM total"))
+            return StoreStats(_sound(entries, int), _sound(n_bytes, int))
 
     def fingerprint(self) -> str | None:
         """What the store was filled by, `None` for an empty file."""
         with self.lock, self._reading() as db:
             row = db.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
-        return None if row is None else row[0].decode()
+            return None if row is None else _sound(row[0], bytes).decode()
 
     def prompts(self) -> Iterator[list[tuple[int, str, bytes]]]:
         """`(id, prompt, code)` of all entries in chunks, by id."""
@@ -375,7 +398,7 @@ class SQLiteStore:
             if not rows:
                 return
             last = rows[-1][0]
-            yield rows
+            yield [(entry_id, _sound(prompt, str), _sound(code, bytes)) for entry_id, prompt, code in rows]
 
     def reembed(self, fingerprint: str, chunks: Iterable[Iterable[tuple[int, bytes, bytes]]]) -> int:
         """Gives entries new codes and vectors, `(id, code, vector)`, all at once; the rest loses its code.
@@ -395,6 +418,12 @@ class SQLiteStore:
             with self.lock, self._writing() as db:
                 db.executemany("INSERT OR REPLACE INTO fresh VALUES (?, ?, ?)", chunk)
         with self.lock, self._writing() as db:
+            db.create_function("moved", 5, _moved_place, deterministic=True)
+            db.execute(
+                "UPDATE entry SET checksum = coalesce((SELECT moved(entry.checksum, entry.code, b.vector, "
+                "coalesce(f.code, x''), coalesce(f.vector, x'')) FROM body b "
+                "LEFT JOIN fresh f ON f.id = b.id WHERE b.id = entry.id), x'')"
+            )
             db.execute(
                 "UPDATE entry SET code = coalesce((SELECT code FROM fresh f WHERE f.id = entry.id), x'')"
             )
@@ -480,13 +509,13 @@ class SQLiteStore:
             if not rows:
                 return
             last = rows[-1][0]
-            yield [Change(ChangeKind.PUT, entry_id, scope, code) for entry_id, scope, code in rows]
+            yield [_put_line(entry_id, scope, code) for entry_id, scope, code in rows]
 
     def _check_epoch(self, db: sqlite3.Connection) -> None:
         """Keeps one who opened the file before it was re-embedded from mixing codes of two embedders."""
         if self._epoch is None:
             return
-        (epoch,) = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        (epoch,) = _only(db.execute("SELECT value FROM meta WHERE name = 'epoch'"))
         if epoch != self._epoch:
             raise StoreError(f"{self._path} was moved to another embedder meanwhile; open it again")
 
@@ -613,45 +642,69 @@ def _make_private_file(path: Path) -> None:
 
 def _insert(db: sqlite3.Connection, entry: Entry) -> int:
     db.execute("DELETE FROM entry WHERE key = ?", (entry.key,))
+    row = _row(entry)
     cursor = db.execute(
-        "INSERT INTO entry (key, scope, owner, code, created_at, expires_at, ttl_seconds, n_bytes) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO entry (key, scope, owner, code, created_at, expires_at, ttl_seconds, n_bytes, checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             entry.key,
             entry.scope,
             entry.owner,
             entry.code,
-            entry.created_at,
-            entry.expires_at,
-            entry.ttl_seconds,
+            row["created_at"],
+            row["expires_at"],
+            row["ttl_seconds"],
             entry.n_bytes,
+            _checksum(tuple(row.values())),
         ),
     )
     entry_id = cursor.lastrowid
     assert entry_id is not None
-    saving = entry.saving
-    numbers = (saving.input_tokens, saving.output_tokens, saving.cost, saving.seconds)
     db.execute(
         "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry_id,
-            entry.vector,
-            entry.prompt,
-            entry.kind,
-            entry.payload,
-            msgpack.packb(list(entry.tags)) if entry.tags else None,
-            msgpack.packb(numbers) if any(numbers) else None,
-        ),
+        (entry_id, entry.vector, entry.prompt, entry.kind, entry.payload, row["tags"], row["saving"]),
     )
     for tag in entry.tags:
         db.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, entry_id))
     return entry_id
 
 
+def _row(entry: Entry) -> dict[str, Any]:
+    """The values of an entry as their columns give them back."""
+    values = {name: getattr(entry, name) for name in _FIELDS[1:]}
+    for name in ("created_at", "expires_at", "ttl_seconds"):
+        values[name] = None if values[name] is None else float(values[name])
+    saving = entry.saving
+    numbers = (saving.input_tokens, saving.output_tokens, saving.cost, saving.seconds)
+    values["tags"] = msgpack.packb(list(entry.tags)) if entry.tags else None
+    values["saving"] = msgpack.packb(numbers) if any(numbers) else None
+    return values
+
+
+def _checksum(row: tuple[Any, ...]) -> bytes:
+    """Of the columns of `_FIELDS` but for the id."""
+    return checksum(row[:3] + row[5:9] + row[10:], row[3], row[4], row[9])
+
+
+def _is_intact(row: tuple[Any, ...]) -> bool:
+    """Whether a row that was read, `id` first and checksum last, is as it was written."""
+    try:
+        return bool(_checksum(row[1:-1]) == row[-1])
+    except (TypeError, ValueError, OverflowError, AttributeError, struct.error):
+        return False  # of another type than any that was written
+
+
+def _moved_place(before: bytes, code: bytes, vector: bytes, new_code: bytes, new_vector: bytes) -> bytes:
+    return moved(before, place=((code, vector), (new_code, new_vector)))
+
+
 def _servable(row: tuple[Any, ...] | None, now: float) -> Stored | None:
     if row is None:
         return None
-    values = dict(zip(_FIELDS, row, strict=True))
+    if not _is_intact(row):
+        _logger.warning("an entry is damaged and is not served")
+        return None
+    values = dict(zip(_FIELDS, row[:-1], strict=True))
     values["tags"] = () if values["tags"] is None else tuple(msgpack.unpackb(values["tags"]))
     values["saving"] = Saving() if values["saving"] is None else Saving(*msgpack.unpackb(values["saving"]))
     entry_id = values.pop("id")
@@ -694,7 +747,34 @@ def _snapped(db: sqlite3.Connection) -> int:
 
 def _last_seq(db: sqlite3.Connection) -> int:
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
-    return 0 if row is None else int(row[0])
+    return 0 if row is None else int(_sound(row[0], int))
+
+
+def _only(rows: sqlite3.Cursor) -> tuple[Any, ...]:
+    row = rows.fetchone()
+    if row is None:
+        raise CorruptFileError("a cache file is damaged: expected a row that every file has, got none")
+    return tuple(row)
+
+
+def _sound(value: Any, kind: type) -> Any:
+    """`value` if it is what was put in its column: a damaged page may hold anything, a NULL too."""
+    if type(value) is not kind:
+        raise CorruptFileError(
+            f"a cache file is damaged: expected {kind.__name__}, got {type(value).__name__}"
+        )
+    return value
+
+
+def _put_line(entry_id: int, scope: bytes | None, code: bytes | None) -> Change:
+    return Change(ChangeKind.PUT, entry_id, _sound(scope, bytes), _sound(code, bytes))
+
+
+def _kind(number: Any) -> ChangeKind:
+    try:
+        return ChangeKind(number)
+    except ValueError as exc:
+        raise CorruptFileError(f"a cache file is damaged: got {number!r} for a kind of change") from exc
 
 
 def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
