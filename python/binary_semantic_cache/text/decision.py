@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binary_semantic_cache.stores import Store, Stored
+from binary_semantic_cache.text.credence import Credence
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
 from binary_semantic_cache.text.mirror import Mirror, Neighbours
 from binary_semantic_cache.text.vectors import cosines, fits, radius
@@ -70,6 +71,7 @@ class Decision:
         mirror: the index of it.
         guards: `None` for none.
         verifier: `None` for none.
+        credence: whether to believe the store.
         pair: the keyed hash of two keys, for pairs that were reported.
         code_bits: bits of a code.
         now: the time.
@@ -83,6 +85,7 @@ class Decision:
         mirror: Mirror,
         guards: PairGuards | None,
         verifier: Verifier | None,
+        credence: Credence,
         pair: Callable[[bytes, bytes], bytes],
         code_bits: int,
         now: Callable[[], float],
@@ -93,6 +96,7 @@ class Decision:
         self._guards = guards
         self._verifier = verifier
         self._verifier_calls: Guarded[object] = Guarded("verifier", bounded=False)
+        self._credence = credence
         self._pair = pair
         self._code_bits = code_bits
         self._now = now
@@ -112,7 +116,7 @@ class Decision:
         Raises:
             UnavailableError: the store failed or was too slow.
         """
-        near, ranked = self._ranked(query, threshold, deadline, all_within=look_at_all)
+        near, packed, ranked = self._ranked(query, threshold, deadline, all_within=look_at_all)
         overflow = near.more and not look_at_all
         judged: list[Candidate] = []
         served: Stored | None = None
@@ -121,7 +125,7 @@ class Decision:
             far = similarity < threshold
             if far and judged and not look_at_all:
                 break
-            stored = self._read(query, near.ids[at], near.code(at), deadline)
+            stored = self._read(query, near.ids[at], near.code(at), packed[at], deadline)
             if stored is None:
                 continue  # expired or removed since the index saw it
             candidate = Candidate(stored.id, near.distances[at], similarity, stored.entry.prompt)
@@ -148,8 +152,8 @@ class Decision:
 
     def _ranked(
         self, query: Query, threshold: float, deadline: float, *, all_within: bool
-    ) -> tuple[Neighbours, list[tuple[float, int]]]:
-        """Candidates, and their `(cosine, place)`, most similar first; newest first among equals."""
+    ) -> tuple[Neighbours, list[bytes], list[tuple[float, int]]]:
+        """Candidates, their vectors, and `(cosine, place)`, most similar first; newest first among equals."""
         self._store_calls.call(self._mirror.sync, deadline)
         within = self._code_bits if all_within else self._radius(threshold)
         limit = _EXPLAINED if all_within else CANDIDATES
@@ -157,7 +161,7 @@ class Decision:
         if not near.ids:
             near = self._mirror.nearest(query.scope, query.code)
             if not near.ids:
-                return near, []
+                return near, [], []
         packed = self._store_calls.call(lambda: self._store.vectors(near.ids), deadline)
         if not isinstance(packed, list) or len(packed) != len(near.ids):
             raise UnavailableError("store", "gave another number of vectors than asked", timed_out=False)
@@ -170,7 +174,7 @@ class Decision:
             for at, score in zip(places, scores, strict=True)
         ]
         ranked.sort(key=lambda found: (-found[0], near.distances[found[1]], -near.ids[found[1]]))
-        return near, ranked
+        return near, packed, ranked
 
     def _radius(self, threshold: float) -> int:
         found = self._radii.get(threshold)
@@ -180,12 +184,13 @@ class Decision:
             found = self._radii[threshold] = radius(threshold, self._code_bits)
         return found
 
-    def _read(self, query: Query, entry_id: int, code: bytes, deadline: float) -> Stored | None:
-        stored = self._store_calls.call(
-            lambda: self._store.get(entry_id, query.scope, code, self._now()), deadline
-        )
+    def _read(
+        self, query: Query, entry_id: int, code: bytes, vector: bytes, deadline: float
+    ) -> Stored | None:
+        now = self._now()
+        stored = self._store_calls.call(lambda: self._store.get(entry_id, query.scope, code, now), deadline)
         assert stored is None or isinstance(stored, Stored)
-        return stored
+        return self._credence.near(stored, entry_id, query.scope, code, vector, now)
 
     def _judged(
         self, query: Query, candidate: Candidate, pair: bytes, deadline: float

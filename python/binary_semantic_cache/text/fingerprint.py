@@ -105,6 +105,11 @@ class Fingerprinter:
             raise InvalidValueError("text: a string holds a lone surrogate")
         return Fingerprint(digest, _digest(self._key, digest + raw), owner, text)
 
+    def fits(self, key: bytes, scope: bytes, text: str) -> bool:
+        """Whether `key` is the key of a fingerprint with this scope and this text."""
+        raw = utf8(text if text.isascii() else normalize("NFC", text))
+        return raw is not None and _digest(self._key, scope + raw) == key
+
     def pair(self, key_a: bytes, key_b: bytes) -> bytes:
         """16 bytes that stand for two keys in either order: a pair that must never match.
 

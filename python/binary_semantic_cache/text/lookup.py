@@ -12,6 +12,7 @@ from binary_semantic_cache.text.canonical import JSON
 from binary_semantic_cache.text.clock import Clock
 from binary_semantic_cache.text.coding import CodedText, Coder
 from binary_semantic_cache.text.counters import Counters
+from binary_semantic_cache.text.credence import Credence
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
 from binary_semantic_cache.text.decision import Decision, Judgement, Query
 from binary_semantic_cache.text.explanation import Explanation
@@ -54,6 +55,7 @@ class Lookup:
         decision: Decision,
         coder: Coder,
         fingerprinter: Fingerprinter,
+        credence: Credence,
         policy: Policy,
         counters: Counters,
         clock: Clock,
@@ -66,6 +68,7 @@ class Lookup:
         self._decision = decision
         self._coder = coder
         self._fingerprinter = fingerprinter
+        self._credence = credence
         self._policy = policy
         self._counters = counters
         self._clock = clock
@@ -90,7 +93,7 @@ class Lookup:
     def exact(self, asked: Asked, deadline: float) -> Hit | None:
         """The answer to the very same request. Raises `UnavailableError`."""
         now = self._clock.now()
-        stored = self._store_calls.call(lambda: self._store.find(asked.fingerprint.key, now), deadline)
+        stored = self._found(asked, now, deadline)
         if stored is None:
             return None
         hit = self._hit(stored, "exact", 1.0, NO_PAIR)
@@ -130,9 +133,7 @@ class Lookup:
         self.classify(asked)
         why = asked.exact_only
         try:
-            stored = self._store_calls.call(
-                lambda: self._store.find(asked.fingerprint.key, self._clock.now()), deadline
-            )
+            stored = self._found(asked, self._clock.now(), deadline)
         except UnavailableError as exc:
             raise StoreError(str(exc)) from exc
         judgement = None
@@ -175,6 +176,11 @@ class Lookup:
         near = self._mirror.within(scope, asked.coded.code, bits, limit)
         read = (self._store.get(entry_id, scope, near.code(at), now) for at, entry_id in enumerate(near.ids))
         return [stored for stored in read if stored is not None]
+
+    def _found(self, asked: Asked, now: float, deadline: float) -> Stored | None:
+        key, scope = asked.fingerprint.key, asked.fingerprint.scope
+        stored = self._store_calls.call(lambda: self._store.find(key, now), deadline)
+        return self._credence.exact(stored, key, scope, now)
 
     def _verdict(self, asked: Asked, threshold: float, deadline: float) -> Verdict:
         try:

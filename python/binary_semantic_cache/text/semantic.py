@@ -20,6 +20,7 @@ from binary_semantic_cache.text.clock import Clock
 from binary_semantic_cache.text.coding import Coder
 from binary_semantic_cache.text.computing import Computed, Shared, share, with_prompt
 from binary_semantic_cache.text.counters import Counters, SemanticCacheStats
+from binary_semantic_cache.text.credence import Credence
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
 from binary_semantic_cache.text.decision import Decision, PairGuards, Verifier
 from binary_semantic_cache.text.eviction import SAMPLE, eviction_named
@@ -163,12 +164,14 @@ class SemanticCache:
         most = self._settings.max_entries + SAMPLE
         self._mirror = Mirror(self._store, HammingSimilarity(code_bits), most)
         self._mirror.sync()
+        credence = Credence(self._fingerprinter)
         decision = Decision(
             store=self._store,
             store_calls=store_calls,
             mirror=self._mirror,
             guards=guards,
             verifier=verifier,
+            credence=credence,
             pair=self._fingerprinter.pair,
             code_bits=self._code_bits,
             now=clock.now,
@@ -180,6 +183,7 @@ class SemanticCache:
             decision=decision,
             coder=Coder(self._embedder, encoder),
             fingerprinter=self._fingerprinter,
+            credence=credence,
             policy=Policy() if policy is None else policy,
             counters=self._counters,
             clock=clock,
