@@ -130,8 +130,9 @@ def apart(module: str, function: str, *arguments, timeout: float, environment=No
             command, capture_output=True, text=True, timeout=timeout, env=environment, check=False
         )
     except subprocess.TimeoutExpired as exc:
-        pytest.fail(f"{function}{arguments} did not end in {timeout} s\n{exc.stdout}\n{exc.stderr}")
+        pytest.fail(f"{function}{arguments} did not end in {timeout} s\n{(exc.stdout or b'')[-2000:]!r}")
+    said = done.stdout[-2000:]
     if done.returncode != 0:
-        pytest.fail(f"{function}{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-    print(done.stdout)
-    return json.loads(done.stdout.splitlines()[-1])
+        pytest.fail(f"{function}{arguments} ended with {done.returncode}\n{said}\n{done.stderr}")
+    print(said.splitlines()[-1])
+    return json.loads(said.splitlines()[-1])

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Literal
 
 import msgpack
@@ -397,7 +398,7 @@ class SQLiteStore:
                 rows = db.execute(query, (last, _CHUNK)).fetchall()
             if not rows:
                 return
-            last = rows[-1][0]
+            last = _last_of(rows, last)
             yield [(entry_id, _sound(prompt, str), _sound(code, bytes)) for entry_id, prompt, code in rows]
 
     def reembed(self, fingerprint: str, chunks: Iterable[Iterable[tuple[int, bytes, bytes]]]) -> int:
@@ -508,7 +509,7 @@ class SQLiteStore:
                 rows = db.execute(_FOLDED, (last, _CHUNK)).fetchall()
             if not rows:
                 return
-            last = rows[-1][0]
+            last = _last_of(rows, last)
             yield [_put_line(entry_id, scope, code) for entry_id, scope, code in rows]
 
     def _check_epoch(self, db: sqlite3.Connection) -> None:
@@ -584,6 +585,19 @@ class SQLiteStore:
             raise
         return db
 
+    def _use_write_ahead_log(self, db: sqlite3.Connection) -> None:
+        """Does so; tries again while another process does the same, for which SQLite does not wait."""
+        give_up = monotonic() + self._busy_timeout_seconds
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
+                    raise
+                sleep(0.002)
+            else:
+                return
+
     def _make_ready(self, db: sqlite3.Connection) -> None:
         # Tables first: another process that makes the file commits them and its ids at once.
         (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -600,7 +614,7 @@ class SQLiteStore:
         db.execute("PRAGMA temp_store = MEMORY")
         if not tables:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute("PRAGMA journal_mode = WAL")
+        self._use_write_ahead_log(db)
         db.execute(f"PRAGMA synchronous = {self._synchronous}")
         if not tables:
             _create(db)
@@ -764,6 +778,15 @@ def _sound(value: Any, kind: type) -> Any:
             f"a cache file is damaged: expected {kind.__name__}, got {type(value).__name__}"
         )
     return value
+
+
+def _last_of(rows: list[tuple[Any, ...]], before: int) -> int:
+    """The id of the last row, which must all grow: pages in the wrong order would be read for ever."""
+    for row in rows:
+        if row[0] <= before:
+            raise CorruptFileError(f"a cache file is damaged: entry {row[0]} comes after {before}")
+        before = row[0]
+    return before
 
 
 def _put_line(entry_id: int, scope: bytes | None, code: bytes | None) -> Change:
