@@ -802,7 +802,7 @@ def test_a_damaged_vector_is_a_miss():
         cache.put(QUESTION, "Paris")
         (entry_id,) = store._entries
         store._entries[entry_id] = replace(store._entries[entry_id], vector=b"\x01\x02")
-        assert reason(cache.lookup(NEAR)) is MissReason.STORE_FAILED
+        assert reason(cache.lookup(NEAR)) is MissReason.NO_CANDIDATE
 
 
 @pytest.mark.parametrize("tokens", [10**20, 10**400, -1])

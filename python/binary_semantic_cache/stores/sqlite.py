@@ -327,7 +327,7 @@ class SQLiteStore:
         with self.lock, self._reading() as db:
             self._check_epoch(db)
             cursor = _last_seq(db)
-            pairs = [pair for (pair,) in db.execute("SELECT pair FROM pair")]
+            pairs = [_sound(pair, bytes) for (pair,) in db.execute("SELECT pair FROM pair")]
             dead = _dead_since(db, _snapped(db))
         return cursor, pairs, self._columns(dead)
 
@@ -453,7 +453,7 @@ class SQLiteStore:
         with self.lock, self._reading() as db:
             start = _last_seq(db)
             dead = np.sort(_dead_since(db, _snapped(db)))
-            ranges = db.execute(_RANGES).fetchall()
+            ranges = [tuple(_sound(value, int) for value in row) for row in db.execute(_RANGES)]
         end = ranges[-1][1] if ranges else 0
         if ranges and ranges[-1][2] < _PACKED // 2:
             end = ranges.pop()[0] - 1  # the last one is small: what follows joins it
@@ -468,7 +468,7 @@ class SQLiteStore:
                 if last_id is None:
                     db.execute("DELETE FROM packed WHERE first_id > ?", (end,))
                     break
-                _pack_range(db, end + 1, last_id)
+                _pack_range(db, end + 1, _last_of([(last_id,)], end))
                 end = last_id
         with self.lock, self._writing() as db:
             snapped = max(start, _snapped(db))
@@ -486,9 +486,9 @@ class SQLiteStore:
                 rows = db.execute(query, (last,)).fetchall()
             if not rows:
                 break
-            last = rows[0][0]
+            last = _last_of(rows[:1], last)
             for _, *columns in rows:
-                left = _without(Packed(*columns), dead)
+                left = _without(_sound_columns(*columns), dead)
                 if left.ids:
                     yield left
         while True:
@@ -496,8 +496,8 @@ class SQLiteStore:
                 rows = db.execute(_FOLDED, (last, _CHUNK)).fetchall()
             if not rows:
                 return
-            last = rows[-1][0]
-            yield from pack(rows)
+            last = _last_of(rows, last)
+            yield from pack((i, _sound(scope, bytes), _sound(code, bytes)) for i, scope, code in rows)
 
     def _chunks(self, pairs: list[Change]) -> Iterator[list[Change]]:
         if pairs:
@@ -551,8 +551,11 @@ class SQLiteStore:
             if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise CorruptFileError(f"{self._path} is damaged or no SQLite file: {exc}") from exc
             raise StoreError(f"{self._path} could not be used: {exc}") from exc
-        except (msgpack.UnpackException, UnicodeDecodeError) as exc:
-            raise CorruptFileError(f"{self._path} is damaged: {exc}") from exc
+        except StoreError:
+            raise
+        except (msgpack.UnpackException, UnicodeDecodeError, TypeError, OverflowError, struct.error) as exc:
+            # A damaged page may give a column values of any type.
+            raise CorruptFileError(f"{self._path} is damaged: {type(exc).__name__}") from exc
 
     def _connected(self) -> sqlite3.Connection:
         if self._closed:
@@ -732,9 +735,18 @@ def _pack_range(db: sqlite3.Connection, first_id: int, last_id: int) -> None:
     rows = db.execute(
         "SELECT id, scope, code FROM entry WHERE id BETWEEN ? AND ? ORDER BY id", (first_id, last_id)
     ).fetchall()
-    for columns in pack(rows):
+    for columns in pack((i, _sound(scope, bytes), _sound(code, bytes)) for i, scope, code in rows):
         searched = int(columns.codes != b"")
         db.execute("INSERT INTO packed VALUES (?, ?, ?, ?, ?, ?)", (first_id, last_id, searched, *columns))
+
+
+def _sound_columns(ids: Any, scopes: Any, codes: Any) -> Packed:
+    """The columns if they are of one length."""
+    columns = Packed(_sound(ids, bytes), _sound(scopes, bytes), _sound(codes, bytes))
+    n, rest = divmod(len(ids), 8)
+    if not n or rest or len(scopes) != 16 * n or len(codes) % n:
+        raise CorruptFileError("a cache file is damaged: the columns of packed entries differ in length")
+    return columns
 
 
 def _without(columns: Packed, dead: NDArray[np.uint64]) -> Packed:
@@ -749,14 +761,15 @@ def _without(columns: Packed, dead: NDArray[np.uint64]) -> Packed:
 
 def _dead_since(db: sqlite3.Connection, seq: int) -> NDArray[np.uint64]:
     """The ids that were removed after a line of the log."""
-    rows = db.execute("SELECT id FROM log WHERE kind = 1 AND seq > ?", (seq,)).fetchall()
-    return np.array([entry_id for (entry_id,) in rows], np.uint64)
+    rows = db.execute("SELECT id FROM log WHERE kind = 1 AND seq > ?", (seq,))
+    # A negative one, of a damaged page, is nobody's.
+    return np.array([max(0, _sound(entry_id, int)) for (entry_id,) in rows], np.uint64)
 
 
 def _snapped(db: sqlite3.Connection) -> int:
     """The line of the log up to which the packed chunks tell everything."""
     row = db.execute("SELECT value FROM meta WHERE name = 'snapped'").fetchone()
-    return 0 if row is None else int(row[0])
+    return 0 if row is None else int(_sound(row[0], int))
 
 
 def _last_seq(db: sqlite3.Connection) -> int:
