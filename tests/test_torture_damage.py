@@ -185,7 +185,6 @@ def test_without_damage_everything_is_found(tmp_path):
     db = sqlite3.connect(tmp_path / "c.db")
     assert db.execute("PRAGMA page_size").fetchone() == (PAGE,)
     db.close()
-    SQLiteStore(tmp_path / "c.db").close()
 
 
 CHANGED = {

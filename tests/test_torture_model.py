@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -196,6 +197,7 @@ class FileAgainstDictionary(RuleBasedStateMachine):
                 assert len(state(self.cache.store)) == len(self.model)
 
 
+@pytest.mark.timeout(3600)
 def test_a_cache_on_a_file_equals_a_dictionary(monkeypatch):
     check_radius()
     monkeypatch.setattr(clock, "time", lambda: Clock.now)
