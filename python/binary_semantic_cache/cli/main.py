@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from binary_semantic_cache import __version__
-from binary_semantic_cache.cli import demo, model, reembed
+from binary_semantic_cache.cli import demo, export, imports, inspect, model, reembed, verify
 from binary_semantic_cache.errors import BinarySemanticCacheError
 
 __all__ = ["build_parser", "main"]
@@ -23,6 +23,10 @@ examples:
   bsc demo --json > report.json    the same figures for a program to read
   bsc model install                fetch, verify and convert the local embedding model
   bsc model show                   where the model lies, its size and fingerprint
+  bsc inspect answers.db           what a cache file holds
+  bsc verify answers.db            whether it is sound; --repair keeps what is
+  bsc export answers.db out.jsonl  its entries as JSON lines, or as arrays in out.npz
+  bsc import out.jsonl copy.db     an export, or an older archive, into a cache file
   bsc reembed answers.db           move a cache file to another embedder
 
 `bsc COMMAND --help` tells more about one command.
@@ -41,6 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     demo.add_parser(subparsers)
     model.add_parser(subparsers)
+    inspect.add_parser(subparsers)
+    verify.add_parser(subparsers)
+    export.add_parser(subparsers)
+    imports.add_parser(subparsers)
     reembed.add_parser(subparsers)
     return parser
 

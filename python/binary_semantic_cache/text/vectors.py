@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 
 from binary_semantic_cache.errors import CorruptFileError, InvalidValueError
 
-__all__ = ["VectorFormat", "checked_format", "cosines", "fits", "pack", "radius", "unit"]
+__all__ = [
+    "VectorFormat",
+    "checked_format",
+    "cosines",
+    "fits",
+    "is_exact",
+    "pack",
+    "radius",
+    "unit",
+    "unpack",
+]
 
 VectorFormat = Literal["int8", "float16", "float32", "none"]
 
@@ -43,6 +53,29 @@ def pack(embedding: NDArray[np.float32], form: VectorFormat) -> bytes:
     scale = np.array([greatest / 127.0 or 1.0], dtype="<f4")
     levels = np.rint(embedding / scale[0]).astype(np.int8)
     return b"".join((bytes([_INT8]), scale.tobytes(), levels.tobytes()))
+
+
+def unpack(packed: bytes, dimension: int) -> NDArray[np.float32]:
+    """The embedding that `pack` packed, as near as its format keeps it.
+
+    Raises:
+        CorruptFileError: it has another length than `dimension` asks for, no known format, or is not finite.
+    """
+    skip = 5 if packed[:1] == bytes([_INT8]) else 1
+    dtype = {_INT8: "i1", _FLOAT16: "<f2", _FLOAT32: "<f4"}.get(packed[0] if packed else 0)
+    if dtype is None or len(packed) - skip != dimension * np.dtype(dtype).itemsize:
+        raise CorruptFileError(f"expected a vector of {dimension} numbers, got {len(packed)} bytes")
+    embedding = np.frombuffer(packed, dtype, offset=skip).astype(np.float32)
+    if skip == 5:
+        embedding *= np.frombuffer(packed, "<f4", 1, 1)[0]
+    if not np.isfinite(embedding).all():
+        raise CorruptFileError("expected a vector of finite numbers")
+    return embedding
+
+
+def is_exact(packed: bytes) -> bool:
+    """Whether `unpack` gives back every bit of the embedding."""
+    return packed[:1] == bytes([_FLOAT32])
 
 
 def cosines(query: NDArray[np.float32], packed: Sequence[bytes]) -> Sequence[float | None]:

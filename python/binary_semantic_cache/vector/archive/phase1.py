@@ -32,7 +32,7 @@ from binary_semantic_cache.vector.archive.header import mismatch
 from binary_semantic_cache.vector.archive.npz import NpzReader
 from binary_semantic_cache.vector.archive.responses import NotPlainError, Responses, measure, pack
 
-__all__ = ["load_phase1", "read_object_array", "save_phase1"]
+__all__ = ["load_phase1", "read_list", "read_object_array", "save_phase1"]
 
 # What the pickler emits for plain data and one object array, protocols 3 to 5. Not here: INST, OBJ, NEWOBJ,
 # EXT1 (make objects), PERSID (calls a hook), BYTEARRAY8 (allocates on its word), POP, DUP (of no use to plain
@@ -143,18 +143,34 @@ def read_object_array(data: bytes, length: int) -> list[object]:
         NotPlainError: the pickle names anything but an object array, holds anything but plain data, is
             damaged, or has another length.
     """
-    _check_instructions(data)
-    try:
-        array = _PlainUnpickler(io.BytesIO(data)).load()
-    except NotPlainError:
-        raise
-    except Exception as exc:  # a damaged stream makes the unpickler raise nearly any type
-        raise NotPlainError(f"a damaged pickle: {type(exc).__name__}: {exc}") from exc
+    array = _unpickled(data)
     if not isinstance(array, _Array) or not isinstance(array.state, tuple) or len(array.state) != 5:
         raise NotPlainError("a pickle of something else than an array")
     _, shape, _, _, elements = array.state
     if type(elements) is not list or shape != (length,) or len(elements) != length:
         raise NotPlainError(f"an array of another shape than ({length},)")
+    return _measured(elements, data)
+
+
+def read_list(data: bytes, length: int) -> list[object]:
+    """The elements of a pickled list of plain data; raises as `read_object_array`."""
+    elements = _unpickled(data)
+    if type(elements) is not list or len(elements) != length:
+        raise NotPlainError(f"a pickle of something else than a list of {length}")
+    return _measured(elements, data)
+
+
+def _unpickled(data: bytes) -> object:
+    _check_instructions(data)
+    try:
+        return _PlainUnpickler(io.BytesIO(data)).load()
+    except NotPlainError:
+        raise
+    except Exception as exc:  # a damaged stream makes the unpickler raise nearly any type
+        raise NotPlainError(f"a damaged pickle: {type(exc).__name__}: {exc}") from exc
+
+
+def _measured(elements: list[object], data: bytes) -> list[object]:
     left = max(_UNFOLDED_AT_LEAST, _UNFOLDED_RATIO * len(data))
     for element in elements:
         left -= measure(element, left)
