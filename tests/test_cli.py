@@ -1,5 +1,6 @@
 """The `bsc` command as a shell sees it: real processes, their output and exit status."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import binary_semantic_cache
 from binary_semantic_cache.cli.main import build_parser
 
+ROOT = Path(__file__).parents[1]
 BSC = [sys.executable, "-m", "binary_semantic_cache.cli.main"]
 
 
@@ -28,7 +30,34 @@ def test_help_shows_commands_and_examples():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", [["demo"], ["model", "install"], ["model", "show"]])
+def commands(parser=None, path=()):
+    """Every command of `bsc`, by the words that name it."""
+    parser = parser or build_parser()
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not actions:
+        return [list(path)]
+    return [
+        command for name, inner in actions[0].choices.items() for command in commands(inner, (*path, name))
+    ]
+
+
+def test_every_command_is_named_in_the_documentation():
+    text = (ROOT / "docs" / "cache-files.md").read_text()
+    everything = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    for command in commands():
+        assert f"`bsc {command[0]}`" in text
+        assert f"bsc {' '.join(command)}" in everything
+
+
+def test_every_option_of_a_command_about_files_is_in_its_help_or_the_documentation():
+    text = (ROOT / "docs" / "cache-files.md").read_text()
+    for option in ("--entries", "--tag", "--prompt", "--codes", "--repair", "--no-backup", "--no-secret"):
+        assert option in text
+    for option in ("--replace", "--scope", "--prompt-field", "--answer-field", "--json"):
+        assert option in text
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_help_of_every_command_has_an_example(command):
     done = bsc(*command, "--help")
     assert done.returncode == 0
@@ -126,7 +155,9 @@ def test_help_loads_neither_the_model_runtime_nor_the_demonstration():
 
 def test_every_command_says_what_it_runs():
     parser = build_parser()
-    for command in (["demo"], ["model"], ["model", "install"], ["model", "show"], ["reembed", "x.db"]):
+    files = (["inspect", "x.db"], ["verify", "x.db"], ["reembed", "x.db"])
+    pairs = (["export", "x.db", "x.npz"], ["import", "x.npz", "x.db"])
+    for command in (["demo"], ["model"], ["model", "install"], ["model", "show"], *files, *pairs):
         assert callable(parser.parse_args(command).run)
 
 

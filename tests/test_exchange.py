@@ -4,20 +4,30 @@ import base64
 import json
 import sqlite3
 import stat
+import tempfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from binary_semantic_cache import Request, errors
+from binary_semantic_cache import Request, RustBinaryEncoder, errors
 from binary_semantic_cache.cli.main import main
+from binary_semantic_cache.stores import Entry, Saving
 from binary_semantic_cache.stores.reading import entries, meta_of, reading
+from binary_semantic_cache.stores.sqlite import SQLiteStore
+from binary_semantic_cache.stores.verify import verify
 from binary_semantic_cache.text.exchange_jsonl import JSONLinesExport
 from binary_semantic_cache.text.exchange_npz import NpzExport
 from binary_semantic_cache.text.exporting import export
+from binary_semantic_cache.text.identity import identity
 from binary_semantic_cache.text.importing import import_export
+from binary_semantic_cache.text.payload import encode_response
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.semantic import SemanticCache
+from binary_semantic_cache.text.soundness import entry_checks
 from words import NoGuards, WordEmbedder
 
 QUESTION = "what is the capital city of france"
@@ -106,6 +116,66 @@ def test_lookups_agree_with_those_of_the_file_that_was_exported(filled, exported
         assert after.lookup("who really wrote this").reason == "reported"
         assert len(after.invalidate(tag="geography")) == 1
         assert after.put("another", "answer") > max(stored.id for stored in content(filled)[0])
+
+
+def test_a_hit_of_before_can_be_reported_to_the_copy(filled, exported, tmp_path):
+    import_export(opened(exported), tmp_path / "copy.db")
+    with make(filled) as before, make(tmp_path / "copy.db") as after:
+        hit = before.lookup(NEAR)
+        assert after.report(hit.id)
+        assert not after.lookup(NEAR)
+        assert not after.lookup(QUESTION)
+        assert after.lookup("data")
+
+
+digests = st.binary(min_size=16, max_size=16)
+times = st.floats(0, 1e12)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+savings = st.builds(Saving, st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), times, st.floats(0, 1e6))
+
+
+@st.composite
+def any_entries(draw):
+    code = draw(st.sampled_from([b"", draw(st.binary(min_size=32, max_size=32))]))
+    vector = b"\x01" + bytes(4) + draw(st.binary(min_size=64, max_size=64))
+    kind, payload = encode_response(draw(texts | st.binary(max_size=30) | st.lists(st.integers())))
+    expires_at = draw(st.none() | times)
+    return Entry(
+        key=draw(digests),
+        scope=draw(digests),
+        owner=draw(digests),
+        code=code,
+        vector=vector if code and draw(st.booleans()) else b"",
+        prompt=draw(texts),
+        kind=kind,
+        payload=payload,
+        created_at=draw(times),
+        expires_at=expires_at,
+        ttl_seconds=None if expires_at is None else draw(st.none() | st.floats(1e-3, 1e9)),
+        tags=tuple(draw(st.lists(texts.filter(bool), unique=True, max_size=3))),
+        saving=draw(savings),
+    )
+
+
+@settings(max_examples=25)
+@given(given=st.lists(any_entries(), max_size=8), pairs=st.sets(digests, max_size=3))
+def test_whatever_a_store_holds_comes_back_equal(given, pairs):
+    embedder = WordEmbedder()
+    line = identity(embedder.fingerprint, RustBinaryEncoder(embedder.dimension))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.db"
+        store = SQLiteStore(path)
+        store.open(line)
+        store.put_many(given)
+        for pair in pairs:
+            store.forbid(pair)
+        store.close()
+        for suffix in FORMATS:
+            out, copy = path.with_suffix(suffix), path.with_suffix(f"{suffix}.db")
+            export(path, out)
+            import_export(opened(out), copy)
+            assert content(copy) == content(path)
+            assert verify(copy, entry_checks).findings == ()
 
 
 def test_an_export_is_readable_by_its_owner_alone(exported):

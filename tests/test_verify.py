@@ -127,7 +127,7 @@ DAMAGE = {
     "a short pair": ("INSERT INTO pair VALUES (x'00')", "pairs: 1 that are not 16 bytes long"),
     "tags of no entry": ("INSERT INTO tag VALUES ('x', 99)", "tags: 1 of no entry"),
     "a tag left out": ("DELETE FROM tag WHERE tag = 'geography'", "entry 2: a tag of it does not lead to it"),
-    "a short secret": (
+    "a short epoch": (
         "UPDATE meta SET value = x'00' WHERE name = 'epoch'",
         "meta: epoch: expected 8 bytes, got 1",
     ),
@@ -182,6 +182,35 @@ def test_a_repair_changes_the_epoch_and_keeps_the_old_file(filled, tmp_path):
     assert repair(filled, entry_checks, keep_backup=False).backup is None
     assert names(tmp_path) == ["c.db", "c.db.damaged", "c.db.damaged-2"]
     assert filled.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_crash_left_in_the_log_is_read_and_kept(tmp_path):
+    with make(tmp_path / "c.db") as cache:
+        cache.put(QUESTION, "Paris")
+        (tmp_path / "crashed").mkdir()
+        for name in ("c.db", "c.db-wal"):
+            (tmp_path / "crashed" / name).write_bytes((tmp_path / name).read_bytes())
+    crashed = tmp_path / "crashed" / "c.db"
+    assert verify(crashed, entry_checks).entries == 1
+    assert findings(crashed) == []
+    change(crashed, "UPDATE total SET entries = 99")
+    assert repair(crashed, entry_checks).entries == 1
+    assert names(tmp_path / "crashed") == ["c.db", "c.db.damaged"]
+    with make(crashed) as cache:
+        assert cache.lookup(NEAR).response == "Paris"
+
+
+def test_an_interrupted_repair_leaves_the_file_and_nothing_beside_it(filled, tmp_path):
+    change(filled, "UPDATE total SET entries = 99")
+    old = filled.read_bytes()
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repair(filled, entry_checks, progress=interrupt)
+    assert filled.read_bytes() == old
+    assert names(tmp_path) == ["c.db"]
 
 
 def test_a_file_that_a_program_has_open_is_not_repaired(filled, tmp_path):

@@ -48,7 +48,7 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 
 def _run(namespace: argparse.Namespace) -> int:
-    from binary_semantic_cache.cli.shown import progress_bar
+    from binary_semantic_cache.cli.shown import progress_bar, safe
     from binary_semantic_cache.text.exporting import export
 
     with progress_bar(None) as progress:
@@ -56,7 +56,9 @@ def _run(namespace: argparse.Namespace) -> int:
     if namespace.json:
         print(json.dumps({"entries": done.entries, "pairs": done.pairs, "secret": done.secret}))
         return 0
-    print(f"exported {done.entries:,} entries and {done.pairs:,} reported pairs to {namespace.out}")
+    print(
+        f"exported {done.entries:,} entries and {done.pairs:,} reported pairs to {safe(str(namespace.out))}"
+    )
     if not done.secret:
         print("without the store's secret: it can go back into this store alone", file=sys.stderr)
     return 0

@@ -110,7 +110,7 @@ def _print(namespace: argparse.Namespace, summary: dict[str, Any], findings: Seq
             f"repaired: kept {summary['entries']:,} entries and {summary['pairs']:,} reported pairs; "
             f"{lost:,} of the findings are losses"
         )
-        print(f"the old file: {summary['backup'] or 'removed'}")
+        print(f"the old file: {safe(summary['backup'] or 'removed')}")
     elif findings:
         print(f"damaged: {len(findings):,} findings, {summary['entries']:,} entries are whole")
         print(f"`bsc verify {safe(str(namespace.path))} --repair` keeps what is whole", file=sys.stderr)

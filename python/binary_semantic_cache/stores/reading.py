@@ -35,7 +35,8 @@ def reading(path: str | PathLike[str], *, damaged: bool = False) -> Iterator[sql
     """One read transaction over the whole file; rows come by name, TEXT as bytes.
 
     A file without a write-ahead log is open nowhere: it is read as immutable, since an ordinary read-only
-    connection would leave two files beside it. Should somebody write to it meanwhile, that is noticed.
+    connection would leave two files beside it. Should anybody write to the file itself meanwhile, that is
+    noticed; what is only in a new log does not disturb.
 
     Args:
         path: the file.
@@ -59,7 +60,7 @@ def reading(path: str | PathLike[str], *, damaged: bool = False) -> Iterator[sql
         db.execute("BEGIN")
         yield db
         db.execute("ROLLBACK")
-    if still and (_signature(path) != before or log.exists()):
+    if still and _signature(path) != before:
         raise StoreError(f"{path} was written to while it was read; try again")
 
 

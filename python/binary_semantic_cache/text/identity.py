@@ -69,4 +69,6 @@ def parse_identity(line: str) -> Identity:
             raise CorruptFileError(f"{name}: expected 1 to {_MOST_BITS}, got a number beyond")
     if not re.fullmatch(r"[0-9a-f]{0,64}", parts["projection"]):
         raise CorruptFileError("projection: expected hexadecimal digits")
+    if json.dumps(parts, sort_keys=True) != line:
+        raise CorruptFileError("expected the form in which a cache writes it")
     return Identity(*(parts[name] for name in ("embedder", "dimension", "code_bits", "seed", "projection")))
