@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from binary_semantic_cache import errors
-from binary_semantic_cache.stores import Change, ChangeKind, Entry, Saving, StoreStats, sqlite
+from binary_semantic_cache.stores import Change, ChangeKind, Entry, Saving, StoreStats, sqlite, sqlite_packing
 from binary_semantic_cache.stores.memory import MemoryStore
 from binary_semantic_cache.stores.sqlite import SQLiteStore
 
@@ -306,9 +306,10 @@ def test_columns_and_lines_tell_the_same(store):
 
 
 def test_packed_chunks_follow_any_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "_PACKED", 16)
-    monkeypatch.setattr(sqlite, "_CHUNK", 5)
-    monkeypatch.setattr(sqlite, "_LOG_LINES", 40)
+    monkeypatch.setattr(sqlite_packing, "_PACKED", 16)
+    monkeypatch.setattr(sqlite_packing, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(sqlite, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(sqlite_packing, "_LOG_LINES", 40)
     rng, store = random.Random(3), SQLiteStore(tmp_path / "c.db")
     store.open(FINGERPRINT)
     for step in range(400):
@@ -332,19 +333,19 @@ def test_packed_chunks_follow_any_changes(tmp_path, monkeypatch):
 
 def test_a_store_packs_by_itself_when_the_log_grows(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "_LOOK_EVERY", 10)
-    monkeypatch.setattr(sqlite, "_SNAP_EVERY", 30)
+    monkeypatch.setattr(sqlite_packing, "_SNAP_EVERY", 30)
     store = SQLiteStore(tmp_path / "c.db")
     store.open(FINGERPRINT)
     for number in range(100):
         store.put_many([entry(number)])
-    with store.lock, store._reading() as db:
+    with store.lock, store._file.reading() as db:
         assert db.execute("SELECT count(*) FROM packed").fetchone()[0] > 0
     assert packed_state(store) == state(store)
     store.close()
 
 
 def test_a_log_that_was_trimmed_loses_old_cursors(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "_LOG_LINES", 10)
+    monkeypatch.setattr(sqlite_packing, "_LOG_LINES", 10)
     store = SQLiteStore(tmp_path / "c.db")
     store.open(FINGERPRINT)
     cursor, _ = store.snapshot()
@@ -360,7 +361,7 @@ def test_a_log_that_was_trimmed_loses_old_cursors(tmp_path, monkeypatch):
 def test_durability_is_sqlites_synchronous(tmp_path, durability, synchronous):
     store = SQLiteStore(tmp_path / "c.db", durability=durability)
     store.open(FINGERPRINT)
-    with store.lock, store._reading() as db:
+    with store.lock, store._file.reading() as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
     store.close()
     with pytest.raises(errors.InvalidValueError, match="durability"):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from binary_semantic_cache.errors import CorruptFileError, FingerprintError, StoreError
-from binary_semantic_cache.stores import sqlite
+from binary_semantic_cache.stores import sqlite, sqlite_packing
 from binary_semantic_cache.stores.sqlite import SQLiteStore
 from binary_semantic_cache.text import deadline
 from torture import FINGERPRINT, FOLDER, LIVE, TIMES, Words, apart, make_cache, raw_entry
@@ -260,7 +260,8 @@ def leaves_of(data: bytes, root: int) -> list[int]:
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("places", [(0, -1), (0, 1), (1, -1)])
 def test_pages_in_the_wrong_order_do_not_make_a_fold_run_for_ever(tmp_path, places, monkeypatch):
-    monkeypatch.setattr(sqlite, "_CHUNK", 16)
+    monkeypatch.setattr(sqlite, "ROWS_AT_ONCE", 16)
+    monkeypatch.setattr(sqlite_packing, "ROWS_AT_ONCE", 16)
     path = tmp_path / "c.db"
     store = SQLiteStore(path)
     store.open(FINGERPRINT)

@@ -16,7 +16,7 @@ from binary_semantic_cache.errors import (
     StoreError,
 )
 from binary_semantic_cache.stores import Entry, Saving, Stored
-from binary_semantic_cache.stores.sqlite import _APPLICATION_ID, _SCHEMA_VERSION
+from binary_semantic_cache.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 
 __all__ = ["DamagedRowError", "entries", "entry_of", "meta_of", "reading", "typed_errors", "whole_rows"]
 
@@ -77,11 +77,11 @@ def prepare(db: sqlite3.Connection, path: Path, *, damaged: bool) -> None:
     db.execute("PRAGMA cell_size_check = ON")
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION_ID:
+    if application != APPLICATION_ID:
         raise CorruptFileError(f"{path} is not the file of a cache")
-    if version > _SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise FormatVersionError(
-            f"expected a schema of version {_SCHEMA_VERSION} or before in {path}, got {version}; "
+            f"expected a schema of version {SCHEMA_VERSION} or before in {path}, got {version}; "
             "a newer binary-semantic-cache reads it"
         )
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from binary_semantic_cache.errors import StoreError
 from binary_semantic_cache.stores import Stored
-from binary_semantic_cache.stores.sqlite import SQLiteStore, _insert
+from binary_semantic_cache.stores.sqlite import SQLiteStore
+from binary_semantic_cache.stores.sqlite_rows import insert
 
 __all__ = ["RebuiltStore", "building", "in_batches", "install"]
 
@@ -24,24 +25,24 @@ class RebuiltStore(SQLiteStore):
     def take_on(self, fingerprint: str, secret: bytes) -> None:
         """Gives the empty store the secret of another: keys and scopes mean the same in both."""
         self.open(fingerprint)
-        with self._writing() as db:
+        with self.lock, self._file.writing() as db:
             db.execute("UPDATE meta SET value = ? WHERE name = 'secret'", (secret,))
 
     def restore(self, stored: Sequence[Stored]) -> None:
         """Enters entries under the ids they had. Ids ascend over all calls, and are 1 or more."""
-        with self._writing() as db:
+        with self.lock, self._file.writing() as db:
             for entry_id, entry in stored:
                 self.continue_ids(db, entry_id - 1)
-                _insert(db, entry)
+                insert(db, entry)
 
     def restore_pairs(self, pairs: Iterable[bytes]) -> None:
         """Notes pairs that must never answer each other."""
-        with self._writing() as db:
+        with self.lock, self._file.writing() as db:
             db.executemany("INSERT OR IGNORE INTO pair VALUES (?)", ((pair,) for pair in pairs))
 
     def finish(self, last_id: int) -> None:
         """Leaves no log, as nobody has read any of it, and lets the next id be greater than `last_id`."""
-        with self._writing() as db:
+        with self.lock, self._file.writing() as db:
             self.continue_ids(db, last_id)
             db.execute("DELETE FROM log WHERE TRUE")
 

@@ -1,0 +1,235 @@
+"""One SQLite file: its schema, a connection that survives threads and forks, transactions, typed errors."""
+
+import os
+import sqlite3
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Literal
+
+import msgpack
+
+from binary_semantic_cache.errors import (
+    ClosedError,
+    CorruptFileError,
+    FormatVersionError,
+    InvalidValueError,
+    StoreError,
+)
+
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "Durability", "SQLiteFile"]
+
+APPLICATION_ID = 0x42534331  # "BSC1", in the file's header: no other program's file is written to
+SCHEMA_VERSION = 1
+
+Durability = Literal["os", "disk"]
+
+# Bodies stand apart so that folding the log reads none. `entry.id` is AUTOINCREMENT: an id is never given
+# twice.
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, scope BLOB NOT NULL,
+    owner BLOB NOT NULL, code BLOB NOT NULL, created_at REAL NOT NULL, expires_at REAL, ttl_seconds REAL,
+    n_bytes INTEGER NOT NULL, checksum BLOB NOT NULL);
+CREATE TABLE body (
+    id INTEGER PRIMARY KEY, vector BLOB NOT NULL, prompt TEXT NOT NULL, kind TEXT NOT NULL,
+    payload BLOB NOT NULL, tags BLOB, saving BLOB);
+CREATE TABLE tag (tag TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (tag, id)) WITHOUT ROWID;
+CREATE TABLE pair (pair BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE log (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, id INTEGER NOT NULL, pair BLOB);
+CREATE TABLE packed (
+    first_id INTEGER NOT NULL, last_id INTEGER NOT NULL, searched INTEGER NOT NULL, ids BLOB NOT NULL,
+    scopes BLOB NOT NULL, codes BLOB NOT NULL, PRIMARY KEY (first_id, last_id, searched)) WITHOUT ROWID;
+CREATE TABLE total (entries INTEGER NOT NULL, n_bytes INTEGER NOT NULL);
+INSERT INTO total VALUES (0, 0);
+CREATE INDEX entry_owner ON entry (owner);
+CREATE INDEX entry_expiry ON entry (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TRIGGER entry_in AFTER INSERT ON entry BEGIN
+    UPDATE total SET entries = entries + 1, n_bytes = n_bytes + new.n_bytes;
+    INSERT INTO log (kind, id) VALUES (0, new.id);
+END;
+CREATE TRIGGER entry_out AFTER DELETE ON entry BEGIN
+    DELETE FROM body WHERE id = old.id;
+    DELETE FROM tag WHERE id = old.id;
+    UPDATE total SET entries = entries - 1, n_bytes = n_bytes - old.n_bytes;
+    INSERT INTO log (kind, id) VALUES (1, old.id);
+END;
+"""
+_SYNCHRONOUS = {"os": "NORMAL", "disk": "FULL"}
+
+
+class SQLiteFile:
+    """The file of a store, opened at its first use.
+
+    Args:
+        path: the file; made if it is not there, and so is its folder.
+        durability: `os`: a commit is with the operating system; `disk`: it is on the disk.
+        busy_timeout_seconds: how long to wait for another process's write.
+    """
+
+    def __init__(
+        self, path: str | PathLike[str], *, durability: Durability, busy_timeout_seconds: float
+    ) -> None:
+        if durability not in _SYNCHRONOUS:
+            raise InvalidValueError(f"expected durability os or disk, got {durability!r}")
+        self.path = Path(path)
+        self.lock = threading.RLock()
+        """Held around `reading` and `writing`; see there."""
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._synchronous = _SYNCHRONOUS[durability]
+        self._connection: sqlite3.Connection | None = None
+        self._abandoned: list[sqlite3.Connection] = []
+        self._process = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Lets go of the connection; the file may not be used after."""
+        with self.lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+            if connection is not None and self._process == os.getpid():
+                connection.close()
+
+    # The lock is taken where these are used, by `with self.lock`: between a lock and a generator's `yield` an
+    # interrupt could come and leave it taken.
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, with errors of the tree; with `lock` held."""
+        with self._typed_errors():
+            yield self._connected()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The same in a transaction, committed at the end or rolled back."""
+        with self._typed_errors():
+            db = self._connected()
+            try:
+                # IMMEDIATE: a transaction that began by reading could not wait for another process's write.
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as exc:
+            code = getattr(exc, "sqlite_errorcode", None)
+            if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise CorruptFileError(f"{self.path} is damaged or no SQLite file: {exc}") from exc
+            raise StoreError(f"{self.path} could not be used: {exc}") from exc
+        except StoreError:
+            raise
+        except (msgpack.UnpackException, UnicodeDecodeError, TypeError, OverflowError, struct.error) as exc:
+            # A damaged page may give a column values of any type.
+            raise CorruptFileError(f"{self.path} is damaged: {type(exc).__name__}") from exc
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._closed:
+            raise ClosedError(f"expected an open store, got {self.path} after it was closed")
+        if self._connection is not None:
+            if self._process == os.getpid():
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")  # an interrupt came before one could be ended
+                return self._connection
+            # A connection must not cross a fork; closing it here would let go of the parent's file locks.
+            self._abandoned.append(self._connection)
+            self._connection = None
+        self._connection = self._connect()
+        self._process = os.getpid()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        _make_private_file(self.path)
+        db = sqlite3.connect(
+            self.path,
+            timeout=self._busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=64,
+        )
+        try:
+            self._make_ready(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _use_write_ahead_log(self, db: sqlite3.Connection) -> None:
+        """Does so; tries again while another process does the same, for which SQLite does not wait."""
+        give_up = monotonic() + self._busy_timeout_seconds
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
+                    raise
+                sleep(0.002)
+            else:
+                return
+
+    def _make_ready(self, db: sqlite3.Connection) -> None:
+        # Tables first: another process that makes the file commits them and its ids at once.
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if tables and application != APPLICATION_ID:
+            raise CorruptFileError(f"{self.path} is another program's SQLite file")
+        if version > SCHEMA_VERSION:
+            raise FormatVersionError(
+                f"expected a schema of version {SCHEMA_VERSION} or before in {self.path}, got {version}; "
+                "a newer binary-semantic-cache reads it"
+            )
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("PRAGMA temp_store = MEMORY")
+        if not tables:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        self._use_write_ahead_log(db)
+        db.execute(f"PRAGMA synchronous = {self._synchronous}")
+        if not tables:
+            _create(db)
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if not tables:  # another process may have been first
+            for statement in _statements(_SCHEMA):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _make_private_file(path: Path) -> None:
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
+    except OSError as exc:
+        raise StoreError(f"{path} could not be opened: {exc.strerror}") from exc
