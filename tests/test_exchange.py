@@ -533,6 +533,6 @@ def test_a_damaged_entry_is_not_exported(filled, tmp_path):
     with sqlite3.connect(filled) as db:
         db.execute("UPDATE body SET payload = x'ff' WHERE kind = 'text'")
     db.close()
-    with pytest.raises(errors.CorruptFileError, match="entry 2: payload"):
+    with pytest.raises(errors.CorruptFileError, match="entry 2: its checksum"):
         export(filled, tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()

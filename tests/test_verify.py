@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from binary_semantic_cache import errors
 from binary_semantic_cache.cli.main import main
 from binary_semantic_cache.stores.reading import entries, meta_of, reading
 from binary_semantic_cache.stores.sqlite import SQLiteStore
+from binary_semantic_cache.stores.sqlite_rows import checksum_of
 from binary_semantic_cache.stores.verify import repair, verify
 from binary_semantic_cache.text.soundness import entry_checks
 from binary_semantic_cache.text.vectors import unpack
@@ -102,6 +104,10 @@ DAMAGE = {
     "a payload that does not decode": (
         "UPDATE body SET payload = x'c1' WHERE kind = 'data'",
         "entry 4: payload: a stored response is damaged (FormatError)",
+    ),
+    "an answer that was changed": (
+        of_body("payload = CAST('Lyon' AS BLOB)"),
+        "entry 2: its checksum differs from what was written",
     ),
     "a prompt that is not UTF-8": (
         of_body("prompt = CAST(x'ff' AS TEXT)"),
@@ -309,7 +315,10 @@ def test_codes_are_compared_with_exact_embeddings(tmp_path):
     with reading(path) as db:
         (first, *_) = entries(db, path)
     assert unpack(first.entry.vector, 64).shape == (64,)
-    change(path, ("UPDATE entry SET code = ? WHERE id = 1", (bytes(32),)))
+    # As another program might write it, checksum and all: only the embedding tells.
+    other = replace(first.entry, code=bytes(32))
+    changed = (bytes(32), checksum_of(other))
+    change(path, ("UPDATE entry SET code = ?, checksum = ? WHERE id = 1", changed))
     assert findings(path) == []
     assert findings(path, codes=True) == ["entry 1: code: not the one of its embedding"]
 

@@ -17,13 +17,23 @@ from binary_semantic_cache.errors import (
 )
 from binary_semantic_cache.stores import Entry, Saving, Stored
 from binary_semantic_cache.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
+from binary_semantic_cache.stores.sqlite_rows import checksum_of
 
-__all__ = ["DamagedRowError", "entries", "entry_of", "meta_of", "reading", "typed_errors", "whole_rows"]
+__all__ = [
+    "DamagedRowError",
+    "altered",
+    "entries",
+    "entry_of",
+    "meta_of",
+    "reading",
+    "typed_errors",
+    "whole_rows",
+]
 
 _CHUNK = 256
 _MOST_TAGS_BYTES = 1 << 20
 _BODY = ("vector", "prompt", "kind", "payload", "tags", "saving")
-_FIELDS = ("key", "scope", "owner", "code", "created_at", "expires_at", "ttl_seconds", "n_bytes")
+_FIELDS = ("key", "scope", "owner", "code", "created_at", "expires_at", "ttl_seconds", "n_bytes", "checksum")
 
 
 class DamagedRowError(ValueError):
@@ -124,11 +134,18 @@ def entries(db: sqlite3.Connection, path: str | PathLike[str]) -> Iterator[Store
     """
     for row in whole_rows(db):
         try:
-            yield Stored(row["id"], entry_of(row))
+            entry = entry_of(row)
+            wrong = altered(row, entry)
         except DamagedRowError as exc:
-            raise CorruptFileError(
-                f"{path}: entry {row['id']}: {exc}; `bsc verify {path}` tells more"
-            ) from exc
+            wrong = str(exc)
+        if wrong is not None:
+            raise CorruptFileError(f"{path}: entry {row['id']}: {wrong}; `bsc verify {path}` tells more")
+        yield Stored(row["id"], entry)
+
+
+def altered(row: dict[str, Any], entry: Entry) -> str | None:
+    """What is wrong with `entry` if the row that it was made of is not as it was written."""
+    return None if checksum_of(entry) == row["checksum"] else "its checksum differs from what was written"
 
 
 def entry_of(row: dict[str, Any]) -> Entry:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from binary_semantic_cache.stores import Entry, Stored
-from binary_semantic_cache.stores.reading import DamagedRowError, entry_of
+from binary_semantic_cache.stores.reading import DamagedRowError, altered, entry_of
 
 __all__ = ["Finding", "Report", "is_damage", "sound_entries"]
 
@@ -66,7 +66,7 @@ def sound_entries(
         except DamagedRowError as exc:
             report(Finding(place, str(exc), loses=True))
             continue
-        wrong = check(entry)
+        wrong = check(entry) or altered(row, entry)
         if wrong is None and entry_id < 1:
             wrong = "an id that no entry gets"
         if wrong is not None:

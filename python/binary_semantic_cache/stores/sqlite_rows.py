@@ -14,6 +14,7 @@ from binary_semantic_cache.stores.checksum import checksum, moved
 
 __all__ = [
     "WHOLE",
+    "checksum_of",
     "insert",
     "kind_of_change",
     "last_of",
@@ -78,6 +79,11 @@ def _row(entry: Entry) -> dict[str, Any]:
 def _checksum(row: tuple[Any, ...]) -> bytes:
     """Of the columns of `_FIELDS` but for the id."""
     return checksum(row[:3] + row[5:9] + row[10:], row[3], row[4], row[9])
+
+
+def checksum_of(entry: Entry) -> bytes:
+    """What stands in the column `checksum` of an entry."""
+    return _checksum(tuple(_row(entry).values()))
 
 
 def _is_intact(row: tuple[Any, ...]) -> bool:
