@@ -890,7 +890,15 @@ def test_an_explanation_shows_every_step_and_counts_as_nothing(where):
     assert explanation.candidates[1].refused is MissReason.BELOW_THRESHOLD
     assert explanation.verdict.reason is MissReason.GUARD
     text = str(explanation)
-    for part in (NEAR, QUESTION, "numbers: 1 against 2", "below_threshold", "miss: guard", explanation.scope):
+    for part in (
+        NEAR,
+        QUESTION,
+        "numbers: 1 against 2",
+        "no guard objects",
+        "below_threshold",
+        "miss: guard",
+        explanation.scope,
+    ):
         assert part in text
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from binary_semantic_cache.text.verdict import Candidate, Hit, Verdict
+from binary_semantic_cache.text.verdict import Candidate, Hit, MissReason, Verdict
 
 __all__ = ["Explanation"]
 
@@ -53,6 +53,8 @@ class Explanation:
                 f"{_short(candidate.prompt or '')}"
             )
             lines += [f"{'':37}veto {veto}" for veto in candidate.vetoes]
+            if not candidate.vetoes and candidate.refused is not MissReason.REPORTED:
+                lines.append(f"{'':37}no guard objects")
             if candidate.refused is not None and not candidate.vetoes:
                 lines.append(f"{'':37}{candidate.refused.value}")
         lines.append(f"decision   {_decision(self.verdict)}")
