@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import sqlite3
 from dataclasses import replace
 
@@ -230,12 +231,19 @@ def test_a_file_that_a_program_has_open_is_not_repaired(filled, tmp_path):
     assert names(tmp_path) == ["c.db", "c.db.damaged"]
 
 
-@pytest.fixture
-def large(tmp_path):
-    path = tmp_path / "large.db"
+@pytest.fixture(scope="module")
+def large_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("large") / "large.db"
     with make(path) as cache:
         for number in range(400):
             cache.put(f"{QUESTION} {number}", f"answer {number} " + "x" * 300, tags=[f"t{number % 7}"])
+    return path.read_bytes()
+
+
+@pytest.fixture
+def large(large_file, tmp_path):
+    path = tmp_path / "large.db"
+    path.write_bytes(large_file)
     return path
 
 
@@ -364,3 +372,21 @@ def test_another_embedder_changes_nothing_of_what_is_sound(tmp_path):
     assert findings(tmp_path / "c.db", codes=True) == []
     change(tmp_path / "c.db", ("UPDATE entry SET code = ?", (b"\xff" * 16,)))
     assert findings(tmp_path / "c.db") == ["entry 1: code: bits beyond its 100 are set"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_damage_ends_in_a_sound_file_or_a_typed_error(large, seed):
+    chance, raw = random.Random(seed), bytearray(large.read_bytes())
+    for _ in range(chance.choice([1, 3, 20])):
+        at = chance.randrange(len(raw))
+        raw[at : at + 64] = chance.randbytes(len(raw[at : at + 64]))
+    large.write_bytes(raw)
+    try:
+        found = verify(large, entry_checks)
+        done = repair(large, entry_checks)
+    except errors.CorruptFileError:
+        assert large.read_bytes() == raw
+    else:
+        assert found.findings or done.entries == 400
+        assert findings(large) == []
+        assert len(content(large)[0]) == done.entries

@@ -1,5 +1,6 @@
 """What commands about files share: text that is safe on a terminal, sizes, ages, progress."""
 
+import math
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ def size(n_bytes: int) -> str:
 
 def age(seconds: float) -> str:
     """A time span in its largest whole unit: `12 s`, `5 min`, `3 h`, `40 d`."""
+    if not math.isfinite(seconds):
+        return "?"
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"

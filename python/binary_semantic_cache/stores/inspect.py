@@ -76,7 +76,9 @@ def figures(path: Path, now: float) -> Figures:
         meta = meta_of(db)
         (version,) = db.execute("PRAGMA user_version").fetchone()
         entries, n_bytes, oldest, newest, expiring, expired, without_code = db.execute(
-            "SELECT count(*), coalesce(sum(n_bytes), 0), min(created_at), max(created_at), "
+            # Casts: in a damaged file a column may hold anything.
+            "SELECT count(*), CAST(coalesce(sum(n_bytes), 0) AS INTEGER), min(CAST(created_at AS REAL)), "
+            "max(CAST(created_at AS REAL)), "
             "count(expires_at), coalesce(sum(expires_at <= ?), 0), coalesce(sum(code = x''), 0) FROM entry",
             (now,),
         ).fetchone()
@@ -93,8 +95,12 @@ def figures(path: Path, now: float) -> Figures:
             expiring=expiring,
             expired=expired,
             without_code=without_code,
-            kinds=_counts(db, "SELECT kind, count(*) AS n FROM body GROUP BY kind ORDER BY n DESC, kind"),
-            tags=_counts(db, "SELECT tag, count(*) AS n FROM tag GROUP BY tag ORDER BY n DESC, tag"),
+            kinds=_counts(
+                db, "SELECT CAST(kind AS BLOB), count(*) AS n FROM body GROUP BY 1 ORDER BY 2 DESC, 1"
+            ),
+            tags=_counts(
+                db, "SELECT CAST(tag AS BLOB), count(*) AS n FROM tag GROUP BY 1 ORDER BY 2 DESC, 1"
+            ),
             scopes=_number(db, "SELECT count(DISTINCT scope) FROM entry"),
             largest_scopes=tuple(
                 n
@@ -149,7 +155,7 @@ def listed(
 
 
 def _counts(db: sqlite3.Connection, query: str) -> dict[str, int]:
-    return {bytes(name).decode("utf-8", "replace"): n for name, n in db.execute(query)}
+    return {str(bytes(name or b""), "utf-8", "replace"): n for name, n in db.execute(query)}
 
 
 def _number(db: sqlite3.Connection, query: str) -> int:

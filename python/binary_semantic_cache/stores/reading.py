@@ -106,6 +106,8 @@ def typed_errors(path: Path) -> Iterator[None]:
         if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise CorruptFileError(f"{path} is damaged or no SQLite file: {exc}") from exc
         raise StoreError(f"{path} could not be used: {exc}") from exc
+    except UnicodeDecodeError as exc:  # a message of SQLite that quotes the damaged schema
+        raise CorruptFileError(f"{path} is damaged: its schema cannot be read") from exc
 
 
 def meta_of(db: sqlite3.Connection) -> dict[str, bytes]:
@@ -154,6 +156,9 @@ def entry_of(row: dict[str, Any]) -> Entry:
     Raises:
         DamagedRowError: a value has another type than this package writes there.
     """
+    missing = [name for name in (*_FIELDS, *_BODY) if name not in row]
+    if missing:
+        raise DamagedRowError(f"{missing[0]}: no such column")
     if row["body"] is None:
         raise DamagedRowError("its answer is missing")
     for name in ("key", "scope", "owner", "code", "vector", "prompt", "kind", "payload"):

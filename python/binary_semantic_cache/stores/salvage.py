@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from binary_semantic_cache.stores import Entry, Stored
 from binary_semantic_cache.stores.reading import DamagedRowError, altered, entry_of
 
-__all__ = ["Finding", "Report", "is_damage", "sound_entries"]
+__all__ = ["READ_ERRORS", "Finding", "Report", "is_damage", "sound_entries"]
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 _ENTRY = "SELECT * FROM entry WHERE id > ? ORDER BY id LIMIT 1"
@@ -27,8 +27,17 @@ _DAMAGE = frozenset(
         sqlite3.SQLITE_IOERR,  # a sector that the disk cannot read
         sqlite3.SQLITE_FORMAT,
         sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_INTERRUPT,  # a statement that would not end
     }
 )
+
+
+_STEPS = 10_000
+_MOST_STEPS = 10_000_000
+"""Of SQLite's machine, for one row: a tenth of a second, where a row takes some fifty steps."""
+
+READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite raises; the second when its message quotes a damaged schema."""
 
 
 class Finding(NamedTuple):
@@ -58,7 +67,17 @@ def sound_entries(
     Raises:
         sqlite3.DatabaseError: something that is no damage kept the file from being read.
     """
+    left = _MOST_STEPS
+
+    def out_of_patience() -> bool:
+        nonlocal left
+        left -= _STEPS
+        return left < 0
+
+    # Damaged pages can lead a statement round in a ring.
+    db.set_progress_handler(out_of_patience, _STEPS)
     for row in _rows(db, report):
+        left = _MOST_STEPS
         entry_id = row["id"]
         place = f"entry {entry_id}"
         try:
@@ -67,18 +86,20 @@ def sound_entries(
             report(Finding(place, str(exc), loses=True))
             continue
         wrong = check(entry) or altered(row, entry)
-        if wrong is None and entry_id < 1:
-            wrong = "an id that no entry gets"
         if wrong is not None:
             report(Finding(place, wrong, loses=True))
             continue
         if row["n_bytes"] != entry.n_bytes:
             report(Finding(place, f"n_bytes: expected {entry.n_bytes}, got {str(row['n_bytes'])[:20]}"))
         yield Stored(entry_id, entry)
+        left = _MOST_STEPS
+    db.set_progress_handler(None, 0)
 
 
-def is_damage(exc: sqlite3.DatabaseError) -> bool:
-    """Whether an error means that the file is damaged, not that it is locked, say."""
+def is_damage(exc: Exception) -> bool:
+    """Whether one of `READ_ERRORS` means that the file is damaged, not that it is locked, say."""
+    if isinstance(exc, UnicodeDecodeError):
+        return True
     return getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGE
 
 
@@ -87,9 +108,12 @@ def _rows(db: sqlite3.Connection, report: Report) -> Iterator[dict[str, Any]]:
     while True:
         try:
             for row in db.execute(_ENTRIES, (after,)):
+                if type(row["id"]) is not int or row["id"] <= after:
+                    # Pages that lead to each other in a ring, which SQLite would go round for years.
+                    raise sqlite3.DatabaseError("ids are out of order")
                 yield dict(row)
                 after = row["id"]
-        except sqlite3.DatabaseError as exc:
+        except READ_ERRORS as exc:
             if not is_damage(exc):
                 raise
             reason = str(exc)
@@ -123,21 +147,23 @@ def _behind_the_damage(db: sqlite3.Connection, after: int) -> int | None:
 
 def _readable(db: sqlite3.Connection, after: int) -> bool:
     try:
-        db.execute(_ENTRY, (after,)).fetchone()
-    except sqlite3.DatabaseError as exc:
+        row = db.execute(_ENTRY, (after,)).fetchone()
+    except READ_ERRORS as exc:
         if not is_damage(exc):
             raise
         return False
-    return True
+    return row is None or (type(row["id"]) is int and row["id"] > after)
 
 
 def _body(db: sqlite3.Connection, entry_id: int) -> dict[str, Any]:
     try:
         row = db.execute(_BODY, (entry_id,)).fetchone()
-    except sqlite3.DatabaseError as exc:
+    except READ_ERRORS as exc:
         if not is_damage(exc):
             raise
         raise DamagedRowError(f"its answer cannot be read: {exc}") from exc
     if row is None:
         raise DamagedRowError("its answer is missing")
+    if entry_id < 1:
+        raise DamagedRowError("an id that no entry gets")
     return {"body": entry_id, **dict(row)}

@@ -11,13 +11,14 @@ from binary_semantic_cache.errors import CorruptFileError, MissingFileError, Sto
 from binary_semantic_cache.stores import Entry
 from binary_semantic_cache.stores.reading import meta_of, prepare, reading, typed_errors
 from binary_semantic_cache.stores.rebuilding import building, in_batches, install
-from binary_semantic_cache.stores.salvage import Finding, Report, is_damage, sound_entries
+from binary_semantic_cache.stores.salvage import READ_ERRORS, Finding, Report, is_damage, sound_entries
 
 __all__ = ["Checks", "Repaired", "Verified", "repair", "verify"]
 
 _DIGEST_BYTES = 16
 _SECRET_BYTES, _EPOCH_BYTES = 32, 8
 _MOST_MESSAGES = 100
+_STEPS, _MOST_STEPS = 100_000, 1_000_000_000  # of SQLite's machine, some 100 million a second
 
 Checks = Callable[[str], Callable[[Entry], str | None]]
 """From the fingerprint of the store to what says what is wrong with an entry, `None` for nothing."""
@@ -68,7 +69,7 @@ def verify(path: Path, checks: Checks, progress: Callable[[int], object] = lambd
             n += 1
             _check_tags(db, stored.id, stored.entry.tags, findings.append)
             progress(1)
-        _check_tables(db, findings.append)
+        _check_tables(db, findings)
     return Verified(n, tuple(findings))
 
 
@@ -90,14 +91,15 @@ def repair(
         progress: called with the number of entries read since the last call.
 
     Raises:
-        CorruptFileError: what all depends on, the store's secret or fingerprint, cannot be read.
+        CorruptFileError: no entry can be read, or what all depends on, the store's secret or fingerprint,
+            cannot. The file stays.
         StoreError: the file is in use, or the new one could not be written. The old one stays.
     """
     findings: list[Finding] = []
     with _alone(path) as db, building(path) as new:
         check = _check_meta(db, checks, findings.append)
         meta = _meta(db)
-        if "fingerprint" not in meta or len(meta.get("secret", b"")) != _SECRET_BYTES:
+        if any(finding.place == "meta" and "epoch" not in finding.what for finding in findings):
             raise CorruptFileError(
                 f"{path}: its secret or fingerprint cannot be read; without them no entry can be found"
             )
@@ -112,7 +114,9 @@ def repair(
         new.restore_pairs(pairs)
         new.finish(max(last, _last_id(db)))
         n = new.stats().entries
-        _check_tables(db, findings.append)
+        if not n and any(finding.loses for finding in findings):
+            raise CorruptFileError(f"{path}: none of its entries can be read; the file is left as it is")
+        _check_tables(db, findings)
     backup = _free_name(path) if keep_backup else None
     install(new.path, path, backup)
     return Repaired(n, len(pairs), tuple(findings), backup)
@@ -140,7 +144,7 @@ def _alone(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _check_meta(db: sqlite3.Connection, checks: Checks, report: Report) -> Callable[[Entry], str | None]:
     meta = _meta(db)
-    entries = _ask(db, "SELECT count(*) FROM entry")
+    entries = _ask(db, "SELECT EXISTS (SELECT 1 FROM entry)")
     if not meta and entries == 0:
         return lambda entry: None  # made, and never opened by a cache
     for name, length in (("secret", _SECRET_BYTES), ("epoch", _EPOCH_BYTES)):
@@ -158,7 +162,7 @@ def _check_meta(db: sqlite3.Connection, checks: Checks, report: Report) -> Calla
 def _meta(db: sqlite3.Connection) -> dict[str, bytes]:
     try:
         return meta_of(db)
-    except sqlite3.DatabaseError as exc:
+    except READ_ERRORS as exc:
         if not is_damage(exc):
             raise
         return {}
@@ -170,7 +174,7 @@ def _check_file(db: sqlite3.Connection, report: Report) -> None:
             for message in bytes(line).decode("utf-8", "replace").splitlines():
                 if message != "ok":
                     report(Finding("file", message))
-    except sqlite3.DatabaseError as exc:
+    except READ_ERRORS as exc:
         if not is_damage(exc):
             raise
         report(Finding("file", str(exc)))
@@ -181,13 +185,16 @@ def _check_tags(db: sqlite3.Connection, entry_id: int, tags: tuple[str, ...], re
         for tag in tags:
             if not db.execute("SELECT 1 FROM tag WHERE tag = ? AND id = ?", (tag, entry_id)).fetchone():
                 report(Finding(f"entry {entry_id}", "a tag of it does not lead to it"))
-    except sqlite3.DatabaseError as exc:
+    except READ_ERRORS as exc:
         if not is_damage(exc):
             raise
 
 
-def _check_tables(db: sqlite3.Connection, report: Report) -> None:
-    """What the tables say of each other."""
+def _check_tables(db: sqlite3.Connection, findings: list[Finding]) -> None:
+    """What the tables say of each other; asked only where SQLite finds their pages sound."""
+    if any(finding.place == "file" for finding in findings):
+        return
+    report = findings.append
     for place, what, query in _COUNTS:
         n = _ask(db, query)
         if n is None:
@@ -244,22 +251,34 @@ _COUNTS = (
 
 def _ask(db: sqlite3.Connection, query: str) -> int | None:
     try:
-        (n,) = db.execute(query).fetchone()
-    except sqlite3.DatabaseError as exc:
+        with _limited(db):
+            (n,) = db.execute(query).fetchone()
+    except READ_ERRORS as exc:
         if not is_damage(exc):
             raise
         return None
     return int(n)
 
 
+@contextmanager
+def _limited(db: sqlite3.Connection) -> Iterator[None]:
+    """Ends a statement that damaged pages lead round in a ring."""
+    left = iter(range(_MOST_STEPS // _STEPS))
+    db.set_progress_handler(lambda: next(left, None) is None, _STEPS)
+    try:
+        yield
+    finally:
+        db.set_progress_handler(None, 0)
+
+
 def _pairs(db: sqlite3.Connection, report: Report) -> Iterator[bytes]:
     # The log names the latest ones once more.
     for query in ("SELECT pair FROM pair", "SELECT pair FROM log WHERE kind = 2"):
         try:
-            for (pair,) in db.execute(query):
-                if isinstance(pair, bytes) and len(pair) == _DIGEST_BYTES:
-                    yield pair
-        except sqlite3.DatabaseError as exc:
+            with _limited(db):
+                found = {bytes(pair) for (pair,) in db.execute(query) if isinstance(pair, bytes)}
+            yield from (pair for pair in found if len(pair) == _DIGEST_BYTES)
+        except READ_ERRORS as exc:
             if not is_damage(exc):
                 raise
             report(Finding("pairs", f"some cannot be read: {exc}"))

@@ -20,6 +20,7 @@ from binary_semantic_cache.text.soundness import entry_checks
 
 __all__ = [
     "FORMAT",
+    "LAST_ID",
     "SECRET_BYTES",
     "VERSION",
     "Export",
@@ -41,7 +42,8 @@ SECRET_BYTES = 32
 _DIGEST_BYTES = 16
 _MARK_BYTES = 16
 _MOST_ENTRIES = 2**31 - 1
-_LAST_ID = 2**62
+LAST_ID = 2**62
+"""Ids may not be greater: there must be room for those that follow."""
 _HEADER = ("made_by", "store", "secret", "last_id", "entries", "pairs")
 
 Progress = Callable[[int], object]
@@ -140,7 +142,7 @@ def checked_header(place: str, fields: Mapping[str, object]) -> tuple[Header, Ca
         fingerprint=fingerprint,
         mark=mark,
         secret=secret,
-        last_id=_whole(place, "last_id", fields["last_id"], _LAST_ID),
+        last_id=_whole(place, "last_id", fields["last_id"], LAST_ID),
         entries=_whole(place, "entries", fields["entries"], _MOST_ENTRIES),
         pairs=_whole(place, "pairs", fields["pairs"], _MOST_ENTRIES),
     ), check

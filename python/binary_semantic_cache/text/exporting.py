@@ -7,7 +7,16 @@ from pathlib import Path
 from binary_semantic_cache.errors import CorruptFileError, InvalidValueError
 from binary_semantic_cache.stores import Stored
 from binary_semantic_cache.stores.reading import entries, meta_of, reading
-from binary_semantic_cache.text.exchange import SECRET_BYTES, Header, Progress, checked_entry, store_mark
+from binary_semantic_cache.text.exchange import (
+    LAST_ID,
+    SECRET_BYTES,
+    Header,
+    Progress,
+    checked_entry,
+    checked_id,
+    checked_pair,
+    store_mark,
+)
 from binary_semantic_cache.text.exchange_jsonl import write_jsonl
 from binary_semantic_cache.text.exchange_npz import write_npz
 from binary_semantic_cache.text.soundness import entry_checks
@@ -57,12 +66,12 @@ def export(path: Path, out: Path, *, secret: bool = True, progress: Progress = l
         check = entry_checks(fingerprint)
         (n,) = db.execute("SELECT count(*) FROM entry").fetchone()
         (n_pairs,) = db.execute("SELECT count(*) FROM pair").fetchone()
-        last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").fetchone()
+        (last,) = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'entry'").fetchone()
         header = Header(
             fingerprint=fingerprint,
             mark=store_mark(meta["secret"]),
             secret=meta["secret"] if secret else None,
-            last_id=0 if last is None else last[0],
+            last_id=checked_id(f"{path}", last or 0, -1, LAST_ID),
             entries=n,
             pairs=n_pairs,
         )
@@ -73,5 +82,8 @@ def export(path: Path, out: Path, *, secret: bool = True, progress: Progress = l
                 yield stored
                 progress(1)
 
-        write(file, header, sound(), (pair for (pair,) in db.execute("SELECT pair FROM pair ORDER BY pair")))
+        pairs = (
+            checked_pair(f"{path}", pair) for (pair,) in db.execute("SELECT pair FROM pair ORDER BY pair")
+        )
+        write(file, header, sound(), pairs)
     return Exported(n, n_pairs, secret)
