@@ -151,6 +151,23 @@ def test_pairs_that_must_not_match_are_known(store):
     assert [mirror.is_forbidden(bytes([c]) * 16) for c in b"123"] == [True, True, False]
 
 
+def test_pairs_are_known_all_through_a_new_beginning(store, monkeypatch):
+    """One thread may be past its candidates, and ask about a pair, while another begins anew."""
+    store.forbid(b"1" * 16)
+    mirror = make(store)
+    mirror.sync()
+    mirror._broken, known = True, []
+    whole = Mirror._forget
+
+    def forget(self):
+        whole(self)
+        known.append(self.is_forbidden(b"1" * 16))
+
+    monkeypatch.setattr(Mirror, "_forget", forget)
+    mirror.sync()
+    assert known == [True]
+
+
 def test_more_candidates_than_asked_for_are_said_to_be_there(store):
     store.put_many([entry(number, code=code_of(1)) for number in range(5)])
     mirror = make(store)

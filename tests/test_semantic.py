@@ -630,13 +630,18 @@ def test_strings_of_a_class_of_their_own_are_strings(cache):
 def test_threads_and_tasks_share_one_computation(cache):
     calls = []
 
-    async def compute():
-        calls.append(1)
-        await asyncio.sleep(0.02)
-        return "Paris"
-
     async def main():
+        go = asyncio.Event()
+
+        async def compute():
+            calls.append(1)
+            await go.wait()
+            return "Paris"
+
         tasks = [asyncio.create_task(cache.aget_or_compute(QUESTION, compute)) for _ in range(200)]
+        while len(cache._flights._waits) < 20:
+            await asyncio.sleep(0)
+        go.set()
         assert set(await asyncio.gather(*tasks)) == {"Paris"}
 
     asyncio.run(main())
@@ -760,6 +765,19 @@ def test_a_store_that_fails_is_a_miss(name, caplog):
         assert cache.get_or_compute(FAR, lambda: "eight") == "eight"
         assert cache.stats().failures["store"] >= 1
     assert "secret" not in caplog.text
+
+
+def test_a_store_that_gives_nonsense_does_not_reach_the_caller_of_a_computation():
+    class Nonsense(MemoryStore):
+        def find(self, key, now):
+            found = super().find(key, now)
+            return found and found._replace(entry="nonsense")
+
+    with make(Nonsense()) as cache:
+        cache.put(QUESTION, "Paris")
+        assert reason(cache.lookup(QUESTION)) is MissReason.FAILED
+        assert cache.get_or_compute(QUESTION, lambda: "computed") == "computed"
+        assert asyncio.run(cache.aget_or_compute(QUESTION, lambda: "computed")) == "computed"
 
 
 @pytest.mark.parametrize("name", ["put_many", "moved_past", "changes"])

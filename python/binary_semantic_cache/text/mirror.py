@@ -69,6 +69,8 @@ class Mirror:
         self._cursor = -1
         self._evicted: list[int] = []
         self._broken = False
+        # Never emptied: a pair is forbidden for good, and is asked about while another thread begins anew.
+        self._pairs: set[bytes] = set()
         self._forget()
 
     def __len__(self) -> int:
@@ -160,12 +162,10 @@ class Mirror:
         self._digests: dict[int, bytes] = {}
         self._free_numbers: list[int] = []
         self._populations: dict[int, int] = {}
-        self._pairs: set[bytes] = set()
         self._evicted = []
 
     def _restart(self) -> None:
-        # Until all of it is done, whoever comes next must begin anew: without its pairs a mirror is
-        # dangerous.
+        # Until all of it is done, whoever comes next must begin anew.
         self._cursor = -1
         cursor, pairs, chunks = self._store.packed()
         loaded = _loaded(list(chunks), self._n_words)

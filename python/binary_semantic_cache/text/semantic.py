@@ -620,7 +620,8 @@ class SemanticCache:
         """The answer of a computation that ended between the lookup and now."""
         try:
             return self._lookup.exact(asked, monotonic() + self._settings.timeout_seconds)
-        except UnavailableError:
+        except Exception as exc:  # nothing but the computation's own may reach its caller
+            _logger.warning("a look for an answer that landed failed: %s", type(exc).__name__)
             return None
 
 
