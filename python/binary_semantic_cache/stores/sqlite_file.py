@@ -5,10 +5,10 @@ import sqlite3
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from time import monotonic, sleep
+from types import TracebackType
 from typing import Literal
 
 import msgpack
@@ -61,6 +61,17 @@ CREATE TRIGGER entry_out AFTER DELETE ON entry BEGIN
     INSERT INTO log (kind, id) VALUES (1, old.id);
 END;
 """
+# A damaged page may give a column values of any type.
+_TRANSLATED = (
+    sqlite3.DatabaseError,
+    msgpack.UnpackException,
+    UnicodeDecodeError,
+    TypeError,
+    OverflowError,
+    struct.error,
+)
+_PAGE_CACHE_KIB = 16 * 1024
+"""The default of 2 MiB holds too little of the trees of a million entries to find one without reading."""
 _SYNCHRONOUS = {"os": "NORMAL", "disk": "FULL"}
 
 
@@ -87,6 +98,8 @@ class SQLiteFile:
         self._abandoned: list[sqlite3.Connection] = []
         self._process = 0
         self._closed = False
+        self._reading = _Use(self)
+        self._writing = _Transaction(self)
 
     def close(self) -> None:
         """Lets go of the connection; the file may not be used after."""
@@ -96,46 +109,31 @@ class SQLiteFile:
             if connection is not None and self._process == os.getpid():
                 connection.close()
 
-    # The lock is taken where these are used, by `with self.lock`: between a lock and a generator's `yield` an
+    # The lock is taken where these are used, by `with self.lock`: between an `acquire` in here and the `with` an
     # interrupt could come and leave it taken.
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> "_Use":
         """The connection, with errors of the tree; with `lock` held."""
-        with self._typed_errors():
-            yield self._connected()
+        return self._reading
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> "_Use":
         """The same in a transaction, committed at the end or rolled back."""
-        with self._typed_errors():
-            db = self._connected()
-            try:
-                # IMMEDIATE: a transaction that began by reading could not wait for another process's write.
-                db.execute("BEGIN IMMEDIATE")
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+        return self._writing
 
-    @contextmanager
-    def _typed_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as exc:
-            code = getattr(exc, "sqlite_errorcode", None)
-            if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise CorruptFileError(f"{self.path} is damaged or no SQLite file: {exc}") from exc
-            raise StoreError(f"{self.path} could not be used: {exc}") from exc
-        except StoreError:
-            raise
-        except (msgpack.UnpackException, UnicodeDecodeError, TypeError, OverflowError, struct.error) as exc:
-            # A damaged page may give a column values of any type.
-            raise CorruptFileError(f"{self.path} is damaged: {type(exc).__name__}") from exc
+    def commit(self) -> None:
+        """Ends the open transaction and keeps what it changed; with `lock` held."""
+        if self._connection is None:
+            raise ClosedError(f"expected an open store, got {self.path} closed before the end of a change")
+        self._connection.execute("COMMIT")
 
-    def _connected(self) -> sqlite3.Connection:
+    def roll_back(self) -> None:
+        """Ends a transaction that is open, if one is; with `lock` held."""
+        connection = self._connection
+        if connection is not None and self._process == os.getpid() and connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+    def connected(self) -> sqlite3.Connection:
+        """The connection of this process, in no transaction; with `lock` held."""
         if self._closed:
             raise ClosedError(f"expected an open store, got {self.path} after it was closed")
         if self._connection is not None:
@@ -193,12 +191,84 @@ class SQLiteFile:
             )
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA temp_store = MEMORY")
+        db.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
         if not tables:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._use_write_ahead_log(db)
         db.execute(f"PRAGMA synchronous = {self._synchronous}")
         if not tables:
             _create(db)
+
+
+class _Use:
+    """A use of the connection; what goes wrong meanwhile becomes an error of the tree.
+
+    A class and no generator: every lookup enters several, and a generator costs some microseconds each.
+    """
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: SQLiteFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            return self._file.connected()
+        except _TRANSLATED as exc:
+            self._raise_typed(exc)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._raise_typed(error)
+
+    def _raise_typed(self, error: BaseException) -> None:
+        """Raises the error of the tree that `error` stands for, if it is not one already."""
+        path = self._file.path
+        if isinstance(error, sqlite3.DatabaseError):
+            code = getattr(error, "sqlite_errorcode", None)
+            if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise CorruptFileError(f"{path} is damaged or no SQLite file: {error}") from error
+            raise StoreError(f"{path} could not be used: {error}") from error
+        if isinstance(error, _TRANSLATED) and not isinstance(error, StoreError):
+            raise CorruptFileError(f"{path} is damaged: {type(error).__name__}") from error
+
+
+class _Transaction(_Use):
+    """A use whose changes are committed at its end, all or none."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> sqlite3.Connection:
+        db = super().__enter__()
+        try:
+            # IMMEDIATE: a transaction that began by reading could not wait for another process's write.
+            db.execute("BEGIN IMMEDIATE")
+        except BaseException as exc:
+            self._abandon(exc)
+            raise
+        return db
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._abandon(error)
+            return
+        try:
+            self._file.commit()
+        except BaseException as exc:
+            self._abandon(exc)
+            raise
+
+    def _abandon(self, error: BaseException) -> None:
+        try:
+            self._file.roll_back()
+        except sqlite3.DatabaseError as exc:
+            self._raise_typed(exc)
+        self._raise_typed(error)
 
 
 def _create(db: sqlite3.Connection) -> None:
