@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
+from binary_semantic_cache.errors import StoreError
 from binary_semantic_cache.stores import Entry
 from binary_semantic_cache.stores.memory import MemoryStore
 from binary_semantic_cache.text import mirror as module
@@ -204,3 +205,85 @@ def test_after_any_changes_it_equals_a_plain_dictionary(seed, monkeypatch):
     for number in range(60):
         for scope in (A, B):
             assert ids_near(mirror, number, scope) == [i for i, row in held.items() if row == (number, scope)]
+
+
+class Counting(MemoryStore):
+    """Notes which vectors it was asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked: list[list[int]] = []
+
+    def vectors(self, ids):
+        self.asked.append(list(ids))
+        return super().vectors(ids)
+
+
+@pytest.fixture
+def counting():
+    made = Counting()
+    made.open("model")
+    return made
+
+
+def with_memory(store, n_bytes: int = 10_000) -> Mirror:
+    mirror = Mirror(store, HammingSimilarity(256), 100, vector_memory_bytes=n_bytes)
+    mirror.sync()
+    return mirror
+
+
+def test_a_vector_is_fetched_from_the_store_once(counting):
+    ids = counting.put_many([entry(n, vector=b"v%d" % n) for n in range(4)])
+    mirror = with_memory(counting)
+    assert mirror.vectors(ids[:2]) == [b"v0", b"v1"]
+    assert mirror.vectors(ids) == [b"v0", b"v1", b"v2", b"v3"]
+    assert mirror.vectors(ids[::-1]) == [b"v3", b"v2", b"v1", b"v0"]
+    assert counting.asked == [ids[:2], ids[2:]]
+
+
+def test_without_memory_vectors_are_fetched_each_time(counting):
+    ids = counting.put_many([entry(1, vector=b"v")])
+    mirror = with_memory(counting, 0)
+    assert [mirror.vectors(ids), mirror.vectors(ids)] == [[b"v"], [b"v"]]
+    assert counting.asked == [ids, ids]
+
+
+def test_the_vector_of_a_removed_entry_does_not_stay_in_memory(counting):
+    one, other = counting.put_many([entry(1, vector=b"v"), entry(2, vector=b"w")])
+    mirror = with_memory(counting)
+    mirror.vectors([one, other])
+    full = mirror.vector_bytes
+    counting.delete([one])
+    mirror.sync()
+    assert mirror.vectors([one, other]) == [b"", b"w"]
+    assert 0 < mirror.vector_bytes < full
+    counting.clear(None)
+    mirror.sync()
+    assert mirror.vectors([other]) == [b""]
+    assert mirror.vector_bytes == 0
+
+
+def test_the_vector_of_an_entry_removed_during_the_fetch_is_not_kept(counting, monkeypatch):
+    (one,) = counting.put_many([entry(1, vector=b"v")])
+    mirror = with_memory(counting)
+
+    def late(ids):
+        found = MemoryStore.vectors(counting, ids)
+        counting.delete(ids)
+        mirror.sync()
+        return found
+
+    monkeypatch.setattr(counting, "vectors", late)
+    assert mirror.vectors([one]) == [b"v"]
+    monkeypatch.undo()
+    assert mirror.vector_bytes == 0
+    assert mirror.vectors([one]) == [b""]
+
+
+def test_a_store_that_gives_another_number_of_vectors_is_refused(counting, monkeypatch):
+    ids = counting.put_many([entry(1, vector=b"v")])
+    mirror = with_memory(counting)
+    for wrong in ([], [b"v", b"w"], None, "v"):
+        monkeypatch.setattr(counting, "vectors", lambda _, wrong=wrong: wrong)
+        with pytest.raises(StoreError, match="another number of vectors"):
+            mirror.vectors(ids)

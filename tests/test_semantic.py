@@ -69,6 +69,24 @@ def test_an_exact_hit_embeds_nothing(cache):
     assert cache.embedder.calls == calls
 
 
+def test_an_answer_that_lands_after_the_exact_tier_was_asked_is_an_exact_hit(cache, monkeypatch):
+    find = cache.store.find
+
+    def too_early(key, now):
+        found = find(key, now)
+        monkeypatch.undo()
+        cache.put(QUESTION, "Paris")
+        return found
+
+    monkeypatch.setattr(cache.store, "find", too_early)
+    hit = cache.lookup(QUESTION)
+    assert (hit.response, hit.kind, hit.similarity) == ("Paris", "exact", 1.0)
+    cache.report(hit)
+    cache.put(QUESTION, "Paris, again")
+    assert cache.lookup(QUESTION).response == "Paris, again"
+    assert cache.stats().exact_hits == 2
+
+
 def test_other_words_for_the_same_are_a_semantic_hit(cache):
     cache.put(QUESTION, "Paris")
     hit = cache.lookup(NEAR)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from benches.quality.pairs import Messages, Pair
 from binary_semantic_cache import Guards, HammingSimilarity, MissReason, Policy, Request, RustBinaryEncoder
+from binary_semantic_cache.binary_semantic_cache_rs import cosines
 from binary_semantic_cache.embedders.local import LocalEmbedder
-from binary_semantic_cache.text.vectors import cosines, pack, unit
+from binary_semantic_cache.text.vectors import pack, unit
 
 __all__ = ["CODE_BITS", "DECISIONS", "Embeddings", "Evidence", "Examiner", "outcome", "requested"]
 

@@ -1,5 +1,6 @@
 """From a text to its embedding and code, within a time limit, or to the reason why it has none."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,12 +71,14 @@ class Coder:
         made: NDArray[Any] = np.asarray(self._embedder.embed(texts))
         dimension = self._encoder.embedding_dim
         shape = (len(texts), dimension)
-        if made.shape != shape or not np.isfinite(made).all() or not made.any(axis=1).all():
+        if made.shape != shape or not all(map(_has_direction, rows := made.astype(np.float32, copy=False))):
             raise EmbedderError(
                 f"expected finite embeddings of shape {shape}, none all zeros, got shape {made.shape}"
             )
-        embeddings = [unit(row) for row in made.astype(np.float32)]
-        return [CodedText(row, self._encoder.encode(row).astype("<u8").tobytes()) for row in embeddings]
+        return [self._code_of(unit(row)) for row in rows]
+
+    def _code_of(self, embedding: NDArray[np.float32]) -> CodedText:
+        return CodedText(embedding, self._encoder.encode(embedding).astype("<u8", copy=False).tobytes())
 
     def _is_too_long(self, text: str) -> bool:
         """Whether the embedder would see only a part; said early where it cannot be counted."""
@@ -86,3 +89,9 @@ class Coder:
         if count is None or self.is_hopeless(text):
             return True
         return bool(count(text) > window)
+
+
+def _has_direction(row: NDArray[np.float32]) -> bool:
+    square = float(row @ row)
+    # One product says it of nearly all; one that over- or underflows is looked at number by number.
+    return 0.0 < square < math.inf or bool(np.isfinite(row).all() and row.any())

@@ -9,11 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from binary_semantic_cache.binary_semantic_cache_rs import cosines
 from binary_semantic_cache.stores import Store, Stored
 from binary_semantic_cache.text.credence import Credence
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
 from binary_semantic_cache.text.mirror import Mirror, Neighbours
-from binary_semantic_cache.text.vectors import cosines, fits, radius
+from binary_semantic_cache.text.vectors import radius
 from binary_semantic_cache.text.verdict import Candidate, MissReason, Veto
 
 __all__ = ["CANDIDATES", "Decision", "Judgement", "PairGuards", "Query", "Verifier"]
@@ -162,16 +163,12 @@ class Decision:
             near = self._mirror.nearest(query.scope, query.code)
             if not near.ids:
                 return near, [], []
-        packed = self._store_calls.call(lambda: self._store.vectors(near.ids), deadline)
-        if not isinstance(packed, list) or len(packed) != len(near.ids):
-            raise UnavailableError("store", "gave another number of vectors than asked", timed_out=False)
-        # One that is damaged is nobody's neighbour.
-        places = [at for at, blob in enumerate(packed) if fits(query.embedding.size, blob)]
-        scores = cosines(query.embedding, [packed[at] for at in places])
+        packed = self._store_calls.call(lambda: self._mirror.vectors(near.ids), deadline)
         ranked = [
             # Without vectors: the cosine at which so many bits differ on average.
             (math.cos(math.pi * near.distances[at] / self._code_bits) if score is None else score, at)
-            for at, score in zip(places, scores, strict=True)
+            for at, score in enumerate(cosines(query.embedding, packed))
+            if score is None or not math.isnan(score)  # one that is damaged is nobody's neighbour
         ]
         ranked.sort(key=lambda found: (-found[0], near.distances[found[1]], -near.ids[found[1]]))
         return near, packed, ranked

@@ -160,7 +160,7 @@ class Lookup:
             threshold=threshold,
             radius=radius(threshold, self._code_bits),
             candidates=() if judgement is None else judgement.candidates,
-            verdict=self._outcome(stored, why, judgement),
+            verdict=self._outcome(asked, stored, why, judgement),
         )
 
     def near(self, asked: Asked, bits: int, limit: int) -> list[Stored]:
@@ -204,7 +204,7 @@ class Lookup:
         try:
             judgement = self._decision.judge(self._query(asked, asked.coded), threshold, deadline)
             self._counters.judgement(judgement)
-            verdict = self._outcome(None, None, judgement)
+            verdict = self._outcome(asked, None, None, judgement)
         except UnavailableError as exc:
             return self._store_miss(exc)
         if judgement.served is not None:
@@ -212,8 +212,15 @@ class Lookup:
         return verdict
 
     def _outcome(
-        self, exact: Stored | None, why: tuple[MissReason, str] | None, judgement: Judgement | None
+        self,
+        asked: Asked,
+        exact: Stored | None,
+        why: tuple[MissReason, str] | None,
+        judgement: Judgement | None,
     ) -> Verdict:
+        served = None if judgement is None else judgement.served
+        if served is not None and served.entry.key == asked.fingerprint.key:
+            exact = served  # it was put after the exact tier had been asked
         if exact is not None:
             return self._hit(exact, "exact", 1.0, NO_PAIR)
         candidates: tuple[Candidate, ...] = () if judgement is None else judgement.candidates

@@ -1,16 +1,17 @@
 """The index that a process keeps of a store: a fold over the store's log."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
-from binary_semantic_cache.errors import CursorLostError
+from binary_semantic_cache.errors import CursorLostError, StoreError
 from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.stores import Change, ChangeKind, Packed, Store
+from binary_semantic_cache.text.vector_memory import VectorMemory
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.index import Index
 from binary_semantic_cache.vector.memory import room
@@ -54,9 +55,12 @@ class Mirror:
         store: whose log to fold; opened already.
         hamming: the kernel of the codes.
         max_entries: further puts evict the least recently used entries; see `take_evicted`.
+        vector_memory_bytes: of vectors kept once fetched.
     """
 
-    def __init__(self, store: Store, hamming: HammingSimilarity, max_entries: int) -> None:
+    def __init__(
+        self, store: Store, hamming: HammingSimilarity, max_entries: int, *, vector_memory_bytes: int = 0
+    ) -> None:
         # One fold at a time; apart from the index's lock, so that searches go on while the store is read.
         self.lock = threading.RLock()
         keep_over_fork(self, innermost=False)
@@ -69,6 +73,7 @@ class Mirror:
         self._cursor = -1
         self._evicted: list[int] = []
         self._broken = False
+        self._vectors = VectorMemory(vector_memory_bytes)
         # Never emptied: a pair is forbidden for good, and is asked about while another thread begins anew.
         self._pairs: set[bytes] = set()
         self._forget()
@@ -81,6 +86,11 @@ class Mirror:
         """Bytes of the index, its ids and scopes."""
         with self._lock:
             return self._index.nbytes + 8 * len(self._index) + self._rows.nbytes + 120 * len(self._scopes)
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of the vectors in memory."""
+        return self._vectors.nbytes
 
     def is_forbidden(self, pair: bytes) -> bool:
         """Whether two texts were reported as never to answer each other."""
@@ -131,6 +141,27 @@ class Mirror:
             return _NOBODY
         return self.within(scope, code, self._code_bits, 1)
 
+    def vectors(self, ids: Sequence[int]) -> list[bytes]:
+        """The packed vectors of entries, from memory or from the store; empty for one that is gone.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        vectors = [self._vectors.get(entry_id) for entry_id in ids]
+        missing = [entry_id for entry_id, vector in zip(ids, vectors, strict=True) if vector is None]
+        if not missing:
+            return vectors  # type: ignore[return-value]
+        fetched = self._store.vectors(missing)
+        if not isinstance(fetched, list) or len(fetched) != len(missing):
+            raise StoreError("the store gave another number of vectors than asked")
+        found = dict(zip(missing, fetched, strict=True))
+        with self._lock:
+            for entry_id, vector in found.items():
+                # Not one that was removed meanwhile: nobody would ever let it go.
+                if isinstance(vector, bytes) and vector and self._row_of(entry_id) >= 0:
+                    self._vectors.keep(entry_id, vector)
+        return [found[i] if vector is None else vector for i, vector in zip(ids, vectors, strict=True)]
+
     def touch(self, entry_id: int, now: float) -> None:
         """Makes an entry the most recently used."""
         with self._lock:
@@ -163,6 +194,7 @@ class Mirror:
         self._free_numbers: list[int] = []
         self._populations: dict[int, int] = {}
         self._evicted = []
+        self._vectors.clear()
 
     def _restart(self) -> None:
         # Until all of it is done, whoever comes next must begin anew.
@@ -248,6 +280,7 @@ class Mirror:
 
     def _drop(self, row: int) -> None:
         number = self._index.scope_of(row)
+        self._vectors.forget(int(self._ids[row, 0]))
         self._rows.remove(self._ids, row)
         self._index.remove(row)
         self._populations[number] -= 1

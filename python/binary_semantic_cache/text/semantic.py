@@ -98,6 +98,7 @@ class SemanticCache:
         policy: classes of questions that meaning must not answer; `None` for the shipped table.
         guards: what sees that two prompts ask for different things; `None` for the shipped ones.
         vectors: how embeddings are kept for re-scoring: int8, float16, float32 or none.
+        vector_memory_bytes: how much of them stays in memory once fetched from the store; 0 for nothing.
         timeout_seconds: the longest a lookup may take.
         max_response_bytes: larger answers are not stored.
         tool_calls: also store answers that call tools.
@@ -126,6 +127,7 @@ class SemanticCache:
         policy: Policy | None = None,
         guards: PairGuards | None = None,
         vectors: str = "int8",
+        vector_memory_bytes: int = 64 * 2**20,
         timeout_seconds: float = 5.0,
         max_response_bytes: int = 4 * 2**20,
         tool_calls: bool = False,
@@ -162,7 +164,12 @@ class SemanticCache:
         self._flights: Flights[Computed, Shared] = Flights()
         # A little more than the limit: who leaves is for the policy to say, not for the index.
         most = self._settings.max_entries + SAMPLE
-        self._mirror = Mirror(self._store, HammingSimilarity(code_bits), most)
+        self._mirror = Mirror(
+            self._store,
+            HammingSimilarity(code_bits),
+            most,
+            vector_memory_bytes=whole("vector_memory_bytes", vector_memory_bytes, 0, 2**62),
+        )
         self._mirror.sync()
         credence = Credence(self._fingerprinter)
         decision = Decision(

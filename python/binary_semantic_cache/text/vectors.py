@@ -1,7 +1,6 @@
 """Embeddings as entries carry them for exact re-scoring: bytes that name their own format."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,8 +11,6 @@ from binary_semantic_cache.errors import CorruptFileError, InvalidValueError
 __all__ = [
     "VectorFormat",
     "checked_format",
-    "cosines",
-    "fits",
     "is_exact",
     "pack",
     "radius",
@@ -76,51 +73,6 @@ def unpack(packed: bytes, dimension: int) -> NDArray[np.float32]:
 def is_exact(packed: bytes) -> bool:
     """Whether `unpack` gives back every bit of the embedding."""
     return packed[:1] == bytes([_FLOAT32])
-
-
-def cosines(query: NDArray[np.float32], packed: Sequence[bytes]) -> Sequence[float | None]:
-    """The cosine of `query`, of length 1, with each packed vector; `None` for an empty one.
-
-    Raises:
-        CorruptFileError: a vector has another length than the query or a format that does not exist.
-    """
-    dimension = query.size
-    quantized = 5 + dimension
-    if packed and all(len(blob) == quantized and blob[0] == _INT8 for blob in packed):
-        rows = np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), quantized)[:, 5:]
-        return _of_rows(query, rows.view(np.int8).astype(np.float32))
-    return [_cosine(query, blob) if blob else None for blob in packed]
-
-
-def fits(dimension: int, blob: bytes) -> bool:
-    """Whether `cosines` can read a packed vector for a query of this dimension."""
-    if not isinstance(blob, bytes):
-        return False
-    item_bytes = {_INT8: 1, _FLOAT16: 2, _FLOAT32: 4}.get(blob[0]) if blob else 0
-    return not blob or (item_bytes is not None and len(blob) == _skip(blob) + dimension * item_bytes)
-
-
-def _skip(blob: bytes) -> int:
-    return 5 if blob[0] == _INT8 else 1
-
-
-def _cosine(query: NDArray[np.float32], blob: bytes) -> float:
-    if not fits(query.size, blob):
-        raise CorruptFileError(f"expected a vector of {query.size} numbers, got {len(blob)} bytes")
-    dtype = {_INT8: "i1", _FLOAT16: "<f2", _FLOAT32: "<f4"}[blob[0]]
-    row = np.frombuffer(blob, dtype, offset=_skip(blob)).astype(np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # damage may look like an infinity
-        return _of_rows(query, row[np.newaxis])[0]
-
-
-def _of_rows(query: NDArray[np.float32], rows: NDArray[np.float32]) -> list[float]:
-    # By the quantized vector's own length: rounding to int8 changes it a little, and the scale cancels out.
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    products = rows @ query
-    return [
-        float(x)
-        for x in np.divide(products, norms, out=np.zeros_like(products), where=(norms > 0) & (norms < np.inf))
-    ]
 
 
 def radius(cosine: float, code_bits: int, *, miss_probability: float = 1e-4) -> int:

@@ -10,6 +10,7 @@ pub mod guards;
 pub mod hamming;
 pub mod isa;
 pub mod projection;
+pub mod rescore;
 pub mod table;
 
 pub use error::Error;
