@@ -116,7 +116,7 @@ class Mirror:
 
     def within(self, scope: bytes, code: bytes, radius: int, limit: int) -> Neighbours:
         """Up to `limit` entries of `scope` inside `radius`."""
-        query = np.frombuffer(code, "<u8").astype(np.uint64)
+        query = np.frombuffer(code, "<u8").astype(np.uint64, copy=False)
         with self._lock:
             number = self._scopes.get(scope)
             if number is None or self._broken:
