@@ -190,6 +190,7 @@ class SQLiteFile:
                 "a newer binary-semantic-cache reads it"
             )
         db.execute("PRAGMA secure_delete = ON")
+        db.execute("PRAGMA recursive_triggers = ON")  # a row that is replaced leaves like one that is deleted
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
         if not tables:

@@ -34,46 +34,47 @@ _COLUMNS = ", ".join(("b." if name in _IN_BODY else "e.") + name for name in _FI
 WHOLE = f"SELECT {_COLUMNS}, e.checksum FROM entry e JOIN body b ON b.id = e.id WHERE "  # noqa: S608 - names of our own columns
 
 
+_ENTER = (
+    "INSERT OR REPLACE INTO entry "
+    "(key, scope, owner, code, created_at, expires_at, ttl_seconds, n_bytes, checksum) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
 def insert(db: sqlite3.Connection, entry: Entry) -> int:
     """Enters an entry in the place of the one of the same key; returns its id."""
-    db.execute("DELETE FROM entry WHERE key = ?", (entry.key,))
     row = _row(entry)
-    cursor = db.execute(
-        "INSERT INTO entry (key, scope, owner, code, created_at, expires_at, ttl_seconds, n_bytes, checksum) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry.key,
-            entry.scope,
-            entry.owner,
-            entry.code,
-            row["created_at"],
-            row["expires_at"],
-            row["ttl_seconds"],
-            entry.n_bytes,
-            _checksum(tuple(row.values())),
-        ),
-    )
-    entry_id = cursor.lastrowid
+    key, scope, owner, code, vector, prompt, kind, payload, created_at, expires_at, ttl, tags, saving = row
+    # The one before leaves by its trigger, as `recursive_triggers` is on.
+    values = (key, scope, owner, code, created_at, expires_at, ttl, entry.n_bytes, _checksum(row))
+    entry_id = db.execute(_ENTER, values).lastrowid
     assert entry_id is not None
-    db.execute(
-        "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (entry_id, entry.vector, entry.prompt, entry.kind, entry.payload, row["tags"], row["saving"]),
-    )
+    body = (entry_id, vector, prompt, kind, payload, tags, saving)
+    db.execute("INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?)", body)
     for tag in entry.tags:
         db.execute("INSERT OR IGNORE INTO tag VALUES (?, ?)", (tag, entry_id))
     return entry_id
 
 
-def _row(entry: Entry) -> dict[str, Any]:
-    """The values of an entry as their columns give them back."""
-    values = {name: getattr(entry, name) for name in _FIELDS[1:]}
-    for name in ("created_at", "expires_at", "ttl_seconds"):
-        values[name] = None if values[name] is None else float(values[name])
-    saving = entry.saving
+def _row(entry: Entry) -> tuple[Any, ...]:
+    """The values of an entry as the columns of `_FIELDS` give them back, but for the id."""
+    expires_at, ttl, saving = entry.expires_at, entry.ttl_seconds, entry.saving
     numbers = (saving.input_tokens, saving.output_tokens, saving.cost, saving.seconds)
-    values["tags"] = msgpack.packb(list(entry.tags)) if entry.tags else None
-    values["saving"] = msgpack.packb(numbers) if any(numbers) else None
-    return values
+    return (
+        entry.key,
+        entry.scope,
+        entry.owner,
+        entry.code,
+        entry.vector,
+        entry.prompt,
+        entry.kind,
+        entry.payload,
+        float(entry.created_at),
+        None if expires_at is None else float(expires_at),
+        None if ttl is None else float(ttl),
+        msgpack.packb(list(entry.tags)) if entry.tags else None,
+        msgpack.packb(numbers) if any(numbers) else None,
+    )
 
 
 def _checksum(row: tuple[Any, ...]) -> bytes:
@@ -83,7 +84,7 @@ def _checksum(row: tuple[Any, ...]) -> bytes:
 
 def checksum_of(entry: Entry) -> bytes:
     """What stands in the column `checksum` of an entry."""
-    return _checksum(tuple(_row(entry).values()))
+    return _checksum(_row(entry))
 
 
 def _is_intact(row: tuple[Any, ...]) -> bool:
