@@ -8,7 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from benches import archive, encode, get, imports, lru, memory, put, report, search, semantic, stores, threads
+from benches import (
+    archive,
+    encode,
+    get,
+    imports,
+    lag,
+    lru,
+    memory,
+    put,
+    report,
+    search,
+    semantic,
+    stores,
+    threads,
+)
 from benches.harness import FULL, SMOKE, Row
 from benches.machine import describe, one_cpu
 from benches.published import PublishedUnavailableError, load_published
@@ -27,9 +41,10 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "threads": threads.run,
     "semantic": semantic.run,
     "stores": stores.run,
+    "lag": lag.run,
     "imports": imports.run,
 }
-_ON_ALL_CPUS = {"threads"}
+_ON_ALL_CPUS = {"threads", "lag"}
 _RESULTS = Path(__file__).parent / "results"
 
 

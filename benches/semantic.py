@@ -16,16 +16,17 @@ from benches.subject import Setting
 from benches.vectors import embeddings, near
 from binary_semantic_cache import Guards, Hit, Policy, SemanticCache
 
-__all__ = ["run"]
+__all__ = ["Precomputed", "run", "word"]
 
 MNEME = "mneme-cache"
 _DIMENSION = 384
 _THRESHOLD = 0.82
 _ASKED = 64
+_NEIGHBOURS = 40
 _SYLLABLES = ("ba", "de", "fi", "go", "lu", "ma", "ne", "po", "ri", "su")
 
 
-class _Precomputed:
+class Precomputed:
     """An embedder of texts whose vectors are known."""
 
     bounded = True
@@ -41,7 +42,7 @@ class _Precomputed:
         return self.rows[texts[0]][np.newaxis] if len(texts) == 1 else np.stack([self.rows[t] for t in texts])
 
 
-class _OneText(_Precomputed):
+class _OneText(Precomputed):
     """The same for mneme, which asks for one text at a time, in lower case."""
 
     def embed(self, texts: str) -> NDArray[np.float32]:  # type: ignore[override]
@@ -66,11 +67,12 @@ def run(setting: Setting) -> Iterator[Row]:
     for n in (setting.size(10_000, 500), setting.size(100_000, 1000)):
         with TemporaryDirectory(prefix="bsc-bench-") as folder:
             yield from _lookups(setting, n, Path(folder))
+    yield from _crowded(setting, setting.size(100_000, 1000))
     yield from _texts(setting)
 
 
 def _lookups(setting: Setting, n: int, folder: Path) -> Iterator[Row]:
-    embedder, plain = _Precomputed(), _OneText()
+    embedder, plain = Precomputed(), _OneText()
     prompts = _prompts(n, embedder, plain)
     theirs = mneme.SemanticCache(
         store=mneme.MemoryStore(), embedder=plain, normalize=False, similarity_threshold=_THRESHOLD
@@ -100,6 +102,34 @@ def _lookups(setting: Setting, n: int, folder: Path) -> Iterator[Row]:
                 yield from measure(Case(what, n, ours, others), setting.effort)
 
 
+def _crowded(setting: Setting, n: int) -> Iterator[Row]:
+    """Where many entries are near: their vectors kept in memory, against fetching them each time."""
+    embedder = Precomputed()
+    prompts = _prompts(n, embedder, neighbours=_NEIGHBOURS)
+    with TemporaryDirectory(prefix="bsc-bench-") as name:
+        path = Path(name) / "answers.db"
+        with SemanticCache(path, embedder=embedder, threshold=_THRESHOLD, max_entries=n) as cache:
+            for prompt in prompts.stored:
+                cache.put(prompt, _answer(prompt))
+        sizes = {"in memory": 2**30, "fetched each time": 0}
+        caches = {
+            where: SemanticCache(
+                path, embedder=embedder, threshold=_THRESHOLD, max_entries=n, vector_memory_bytes=size
+            )
+            for where, size in sizes.items()
+        }
+        what = f"lookup, semantic hit, SQLite, {_NEIGHBOURS} entries near, vectors in memory"
+        kept, fetched = caches.values()
+        for prompt in prompts.reworded:
+            check_equal(what, "fetched each time", _said(kept, prompt), _said(fetched, prompt))
+            check_equal(what, "the kind", "semantic", _said(kept, prompt)[0])
+        ours = Contender("ours", kept.lookup, _endless(prompts.reworded))
+        others = [Contender("fetched each time", fetched.lookup, _endless(prompts.reworded))]
+        yield from measure(Case(what, n, ours, others), setting.effort)
+        for cache in caches.values():
+            cache.close()
+
+
 def _texts(setting: Setting) -> Iterator[Row]:
     """The guards on a pair, the policy on a text."""
     (own, *_) = load(Path("nowhere"), full=True, smoke=False)
@@ -113,20 +143,25 @@ def _texts(setting: Setting) -> Iterator[Row]:
     yield from measure(Case("policy, a text", len(pairs), ours), setting.effort)
 
 
-def _prompts(n: int, *embedders: _Precomputed) -> _Prompts:
-    """`n` prompts with spread embeddings; the reworded ones lie near, at a cosine of about 0.97."""
-    vectors = embeddings(n, _DIMENSION, seed=11)
+def _prompts(n: int, *embedders: Precomputed, neighbours: int = 1) -> _Prompts:
+    """`n` prompts with spread embeddings; the reworded ones lie near, at a cosine of about 0.97.
+
+    With `neighbours`, the prompts come in groups of so many that all lie near each other.
+    """
+    vectors = embeddings(-(-n // neighbours), _DIMENSION, seed=11)
+    if neighbours > 1:
+        vectors = near(np.repeat(vectors, neighbours, axis=0)[:n], seed=13)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    stored = [f"How do I repair a {_word(i)}?" for i in range(n)]
+    stored = [f"How do I repair a {word(i)}?" for i in range(n)]
     chosen = range(0, n, max(1, n // _ASKED))[:_ASKED]
-    reworded = [f"How can I repair a {_word(i)}?" for i in chosen]
+    reworded = [f"How can I repair a {word(i)}?" for i in chosen]
     for embedder in embedders:
         embedder.rows.update(zip(stored, vectors, strict=True))
         embedder.rows.update(zip(reworded, near(vectors[list(chosen)], seed=12), strict=True))
     return _Prompts(stored, vectors, [stored[i] for i in chosen], reworded)
 
 
-def _word(i: int) -> str:
+def word(i: int) -> str:
     """A word of its own for each number, in letters: digits are another matter to the guards."""
     return "".join(_SYLLABLES[int(digit)] for digit in f"{i:06d}")
 

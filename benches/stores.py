@@ -1,6 +1,5 @@
-"""The SQLite store: puts, reads, cold start and size of a file, against others that keep answers in SQLite."""
+"""The SQLite store: puts, reads, cold start, size of a file, against others that keep answers in SQLite."""
 
-import os
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -192,12 +191,12 @@ def _finds(setting: Setting, files: _Files, n: int) -> Iterator[Row]:
 def _sizes(files: _Files, n: int) -> Iterator[Row]:
     sizes = files.sizes()
     for name in (DISKCACHE, MNEME):
-        note = "keeps float32 vectors" if name == MNEME else ""
-        yield Row("file, an entry", n, "B", sizes["ours"] / n, name, sizes[name] / n, note=note)
+        what = "file, an entry" + (" (theirs keeps float32 vectors)" if name == MNEME else "")
+        yield Row(what, n, "B", sizes["ours"] / n, name, sizes[name] / n)
 
 
 def _cold_starts(setting: Setting, path: Path, n: int, figure: Figure | None) -> Iterator[Row]:
-    """Opening the file and folding its log into an index, in a process that has none; out of the page cache."""
+    """Opening the file and folding its log into an index, out of the page cache."""
     folds, rows = [], []
     for _ in range(setting.size(7, 3)):
         store = SQLiteStore(path)
@@ -238,4 +237,4 @@ def _vectors(n: int) -> Iterator[NDArray[np.float32]]:
 
 
 def _bytes_of(path: Path) -> int:
-    return sum(os.path.getsize(name) for name in (path, f"{path}-wal") if os.path.isfile(name))
+    return path.stat().st_size if path.is_file() else 0
