@@ -6,7 +6,7 @@ _NUMBERS = {1: "i1", 2: "<f2", 3: "<f4"}
 
 
 def cosine(query, packed):
-    """The cosine of a query of length 1 with a packed vector; `None` for an empty one, nan for a damaged one."""
+    """Of a query of length 1 with a packed vector; `None` for an empty one, nan for a damaged one."""
     if not packed:
         return None
     numbers = packed[5:] if packed[0] == 1 else packed[1:]

@@ -57,9 +57,7 @@ class Coder:
         Raises:
             UnavailableError: the embedder failed or was too slow.
         """
-        return self._calls.call(
-            lambda: None if self._is_too_long(text) else self._coded([text])[0], deadline
-        )
+        return self._calls.call(lambda: None if self._is_too_long(text) else self._coded([text])[0], deadline)
 
     def code_many(self, texts: Sequence[str]) -> list[CodedText | None]:
         """As `code` of each, in one call of the embedder and without a time limit. Raises what it raises."""

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,7 @@ class Decision:
         self,
         *,
         store: Store,
-        store_calls: Guarded[object],
+        store_calls: Guarded[Any],
         mirror: Mirror,
         guards: PairGuards | None,
         verifier: Verifier | None,
@@ -163,7 +163,7 @@ class Decision:
             near = self._mirror.nearest(query.scope, query.code)
             if not near.ids:
                 return near, [], []
-        packed = self._store_calls.call(lambda: self._mirror.vectors(near.ids), deadline)
+        packed: list[bytes] = self._store_calls.call(lambda: self._mirror.vectors(near.ids), deadline)
         ranked = [
             # Without vectors: the cosine at which so many bits differ on average.
             (math.cos(math.pi * near.distances[at] / self._code_bits) if score is None else score, at)

@@ -1,8 +1,8 @@
 //! Cosines of a query with embeddings as entries keep them: the first byte names the format, numbers follow.
 //!
-//! A stored number times a float32 is exact in float64, and the sums run over eight lanes in a fixed order, so a cosine
-//! is the same to the last bit on every machine. LLVM turns the lanes into whatever SIMD the baseline has: a candidate
-//! takes some tenths of a microsecond beside the microseconds of reaching it, so kernels of its own would not pay.
+//! The sums run over lanes in a fixed order and nothing is fused, so a cosine is the same to the last bit on every
+//! machine. LLVM turns the lanes into the SIMD of the baseline: a candidate takes a tenth of a microsecond beside the
+//! microseconds of reaching it, so kernels of its own for each instruction set would not pay.
 
 /// First byte of a vector of one byte a number, behind a float32 scale.
 pub const INT8: u8 = 1;
@@ -33,7 +33,7 @@ pub fn cosine(query: &[f32], stored: &[u8]) -> Score {
     let sums = match format {
         // The scale cancels out: what counts is the direction of the quantized vector.
         INT8 if numbers.len() == SCALE_BYTES + n => {
-            sums(query, &numbers[SCALE_BYTES..], |&[byte]| f64::from(i8::from_le_bytes([byte])))
+            level_sums(query, &numbers[SCALE_BYTES..])
         }
         FLOAT16 if numbers.len() == 2 * n => sums(query, numbers, |&bytes| half(u16::from_le_bytes(bytes))),
         FLOAT32 if numbers.len() == 4 * n => sums(query, numbers, |&bytes| f64::from(f32::from_le_bytes(bytes))),
@@ -49,6 +49,34 @@ struct Sums {
     square: f64,
 }
 
+/// Of one-byte levels: products in float32, as a level has seven bits; squares as integers.
+fn level_sums(query: &[f32], levels: &[u8]) -> Sums {
+    let (mut products, mut squares) = ([0f32; 2 * LANES], [0i32; 2 * LANES]);
+    let (query_lanes, query_rest) = query.as_chunks::<{ 2 * LANES }>();
+    let (level_lanes, level_rest) = levels.as_chunks::<{ 2 * LANES }>();
+    for (asked, stored) in query_lanes.iter().zip(level_lanes) {
+        let levels = stored.map(|level| i32::from(level.cast_signed()));
+        for lane in 0..2 * LANES {
+            squares[lane] += levels[lane] * levels[lane];
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a level has seven bits")]
+        let levels = levels.map(|level| level as f32);
+        for lane in 0..2 * LANES {
+            products[lane] += asked[lane] * levels[lane];
+        }
+    }
+    for (lane, (&asked, &level)) in query_rest.iter().zip(level_rest).enumerate() {
+        let level = i16::from(level.cast_signed());
+        squares[lane] += i32::from(level) * i32::from(level);
+        products[lane] += asked * f32::from(level);
+    }
+    Sums {
+        product: products.iter().copied().map(f64::from).sum(),
+        square: squares.iter().copied().map(f64::from).sum(),
+    }
+}
+
+/// Of numbers of several bytes, in float64, where each product is exact.
 fn sums<const N: usize>(query: &[f32], numbers: &[u8], number: impl Fn(&[u8; N]) -> f64) -> Sums {
     let (numbers, _) = numbers.as_chunks::<N>();
     let (mut products, mut squares) = ([0.0; LANES], [0.0; LANES]);
