@@ -109,8 +109,8 @@ class SQLiteFile:
             if connection is not None and self._process == os.getpid():
                 connection.close()
 
-    # The lock is taken where these are used, by `with self.lock`: between an `acquire` in here and the `with` an
-    # interrupt could come and leave it taken.
+    # The lock is taken where these are used, by `with self.lock`: between an `acquire` in here and the `with`
+    # an interrupt could come and leave it taken.
 
     def reading(self) -> "_Use":
         """The connection, with errors of the tree; with `lock` held."""
