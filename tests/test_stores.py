@@ -2,6 +2,7 @@
 
 import os
 import random
+import sqlite3
 import stat
 import struct
 import threading
@@ -344,6 +345,29 @@ def test_a_store_packs_by_itself_when_the_log_grows(tmp_path, monkeypatch):
     store.close()
 
 
+def test_a_file_of_the_first_schema_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "c.db"
+    store = SQLiteStore(path)
+    store.open(FINGERPRINT)
+    store.put_many([entry(number) for number in range(20)])
+    store.compact()
+    before = state(store)
+    store.close()
+    db = sqlite3.connect(path)
+    db.executescript("ALTER TABLE packed DROP COLUMN checksum; PRAGMA user_version = 1")
+    db.close()
+    store = SQLiteStore(path)
+    store.open(FINGERPRINT)
+    assert packed_state(store) == state(store) == before
+    store.put_many([entry(99)])
+    store.compact()
+    assert packed_state(store) == state(store)
+    with store.lock, store._file.reading() as db:
+        assert db.execute("SELECT sum(length(ids)) / 8 FROM packed").fetchone() == (21,)
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    store.close()
+
+
 def test_a_log_that_was_trimmed_loses_old_cursors(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_packing, "_LOG_LINES", 10)
     store = SQLiteStore(tmp_path / "c.db")
@@ -426,8 +450,6 @@ def test_a_file_that_is_no_database(tmp_path, content):
 
 
 def test_another_programs_database_is_left_alone(tmp_path):
-    import sqlite3
-
     path = tmp_path / "c.db"
     db = sqlite3.connect(path)
     db.execute("CREATE TABLE theirs (x)")
@@ -441,8 +463,6 @@ def test_another_programs_database_is_left_alone(tmp_path):
 
 
 def test_a_newer_schema_is_refused(tmp_path):
-    import sqlite3
-
     store = SQLiteStore(tmp_path / "c.db")
     store.open(FINGERPRINT)
     store.close()
@@ -454,8 +474,6 @@ def test_a_newer_schema_is_refused(tmp_path):
 
 
 def test_a_locked_file_is_an_error_after_the_time_it_may_take(tmp_path):
-    import sqlite3
-
     store = SQLiteStore(tmp_path / "c.db", busy_timeout_seconds=0.05)
     store.open(FINGERPRINT)
     other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
