@@ -332,6 +332,20 @@ def test_packed_chunks_follow_any_changes(tmp_path, monkeypatch):
     store.close()
 
 
+@pytest.mark.parametrize("left", [0, 3, 16, 17, 19])
+def test_the_newest_entries_are_not_in_any_chunk_after_they_left(tmp_path, monkeypatch, left):
+    monkeypatch.setattr(sqlite_packing, "_PACKED", 16)
+    store = SQLiteStore(tmp_path / "c.db")
+    store.open(FINGERPRINT)
+    ids = store.put_many([entry(number) for number in range(20)])
+    store.compact()
+    store.delete(ids[left:])
+    store.compact()
+    assert packed_state(store) == state(store)
+    assert sum(len(chunk.ids) for chunk in store.packed()[2]) == 8 * left
+    store.close()
+
+
 def test_a_store_packs_by_itself_when_the_log_grows(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "_LOOK_EVERY", 10)
     monkeypatch.setattr(sqlite_packing, "_SNAP_EVERY", 30)
@@ -547,6 +561,9 @@ def test_new_codes_come_all_at_once_and_lose_every_cursor(tmp_path):
     assert store.reembed("model B", [[(ids[0], b"c" * 32, b"v")]]) == 1
     assert store.get(ids[0], entry(1).scope, b"c" * 32, NOW).entry.vector == b"v"
     assert store.find(entry(2).key, NOW).entry.code == b""
+    sizes = [store.find(entry(number).key, NOW).entry.n_bytes for number in (1, 2)]
+    assert [n_bytes for _, n_bytes in store.weights(ids)] == sizes
+    assert store.stats() == StoreStats(2, sum(sizes))
     assert store.moved_past(cursor)
     with pytest.raises(errors.CursorLostError):
         store.changes(cursor, 10)

@@ -41,10 +41,14 @@ class RebuiltStore(SQLiteStore):
             db.executemany("INSERT OR IGNORE INTO pair VALUES (?)", ((pair,) for pair in pairs))
 
     def finish(self, last_id: int) -> None:
-        """Leaves no log, as nobody has read any of it, and lets the next id be greater than `last_id`."""
+        """Leaves no log, as nobody has read any of it, and lets the next id be greater than `last_id`.
+
+        All entries are packed, so that who opens the file first need not read them one by one.
+        """
         with self.lock, self._file.writing() as db:
             self.continue_ids(db, last_id)
             db.execute("DELETE FROM log WHERE TRUE")
+        self._packing.update(wait_seconds=0.0)
 
     @staticmethod
     def continue_ids(db: sqlite3.Connection, last: int) -> None:

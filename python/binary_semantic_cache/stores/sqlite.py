@@ -367,6 +367,12 @@ class SQLiteStore:
                 "LEFT JOIN fresh f ON f.id = b.id WHERE b.id = entry.id), x'')"
             )
             db.execute(
+                "UPDATE entry SET n_bytes = n_bytes - length(code) - "
+                "coalesce((SELECT length(vector) FROM body b WHERE b.id = entry.id), 0) + "
+                "coalesce((SELECT length(code) + length(vector) FROM fresh f WHERE f.id = entry.id), 0)"
+            )
+            db.execute("UPDATE total SET n_bytes = (SELECT coalesce(sum(n_bytes), 0) FROM entry)")
+            db.execute(
                 "UPDATE entry SET code = coalesce((SELECT code FROM fresh f WHERE f.id = entry.id), x'')"
             )
             db.execute(
@@ -378,6 +384,8 @@ class SQLiteStore:
             db.execute("DELETE FROM log WHERE TRUE")
             db.execute("DELETE FROM packed WHERE TRUE")
             db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'log'")
+            # Whoever is packing meanwhile packs the new codes from here on.
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('snapped', ?)", (last_seq(db),))
             self._epoch = secrets.token_bytes(8)
             values = [(fingerprint.encode(), "fingerprint"), (self._epoch, "epoch")]
             db.executemany("UPDATE meta SET value = ? WHERE name = ?", values)

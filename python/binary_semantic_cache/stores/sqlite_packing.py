@@ -102,7 +102,8 @@ class Packing:
             with self._file.lock, holding.step() as db:
                 (last_id,) = db.execute(_NEXT_RANGE, (end, _PACKED)).fetchone()
                 if last_id is None:
-                    db.execute("DELETE FROM packed WHERE first_id > ?", (end,))
+                    # Of entries that left since, the newest too: the last chunk may have begun before `end`.
+                    db.execute("DELETE FROM packed WHERE last_id > ?", (end,))
                     break
                 _pack_range(db, end + 1, last_of([(last_id,)], end))
                 end = last_id
@@ -144,7 +145,8 @@ class Packing:
                         yield left
             else:
                 _logger.warning(_DAMAGED)
-                end = end if type(end) is int else _LAST
+                if type(end) is not int:
+                    break
                 yield from self._rows(last, end)
             last = last_of([(end,)], last)
         yield from self._rows(last, _LAST)
@@ -183,12 +185,15 @@ def _checksum(row: tuple[Any, ...]) -> int:
 
 
 def is_whole(row: tuple[Any, ...]) -> bool:
-    """Whether a row of `packed` is as it was written, and its columns are of one length."""
-    *numbers, ids, scopes, codes, checksum = row
+    """Whether a row of `packed` is as it was written: columns of one length, ids ascending, checksum."""
     if [type(value) for value in row] != [int] * 3 + [bytes] * 3 + [int]:
         return False
+    first_id, last_id, searched, ids, scopes, codes, checksum = row
     n, rest = divmod(len(ids), 8)
-    if not n or rest or len(scopes) != 16 * n or len(codes) % n or numbers[2] != (codes != b""):
+    if not n or rest or len(scopes) != 16 * n or len(codes) % n or searched != (codes != b""):
+        return False
+    numbers = np.frombuffer(ids, "<u8")
+    if np.any(numbers[1:] <= numbers[:-1]) or not first_id <= numbers[0] <= numbers[-1] <= last_id:
         return False
     return bool(_checksum(row) == checksum)
 
