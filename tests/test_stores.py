@@ -401,6 +401,8 @@ def test_durability_is_sqlites_synchronous(tmp_path, durability, synchronous):
     store.open(FINGERPRINT)
     with store.lock, store._file.reading() as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+        assert db.execute("PRAGMA fullfsync").fetchone() == (synchronous - 1,)
+        assert db.execute("PRAGMA checkpoint_fullfsync").fetchone() == (1,)
     store.close()
     with pytest.raises(errors.InvalidValueError, match="durability"):
         SQLiteStore(tmp_path / "c.db", durability="none")
