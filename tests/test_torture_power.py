@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from binary_semantic_cache.cli.main import main
 from binary_semantic_cache.stores import sqlite_lease
 from binary_semantic_cache.stores.sqlite import SQLiteStore
+from binary_semantic_cache.text.semantic import SemanticCache
 from disk import Call, Disk, calls_of
 from test_stores import packed_state
 from torture import (
@@ -319,3 +321,90 @@ def test_a_power_cut_loses_nothing_that_was_promised_and_damages_nothing(library
     # Else the cuts came where nothing was under way.
     assert done["partial"] > done["states"] / 10
     assert (done["lost"] > 0) == (durability == "os")
+
+
+class Swapped:
+    """A store in whose place another one can be put under a cache that goes on."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def ask_all(cache, answers: dict[str, str]) -> int:
+    """Asks for each prompt and one near it; whatever is served must be the answer of its own prompt."""
+    hits = 0
+    for prompt in answers:
+        for asked in (prompt, f"{prompt} now"):
+            hit = cache.lookup(asked)
+            if hit:
+                hits += 1
+                assert hit.response == answers[hit.prompt], (asked, hit)
+                assert hit.prompt == prompt, (asked, hit)
+    return hits
+
+
+def lose_the_log(tmp_path) -> tuple[dict, SemanticCache, Swapped]:
+    """A cache of `kept` and `lost` answers, whose file then is as if the power had gone: without `lost`."""
+    store = Swapped(SQLiteStore(tmp_path / "c.db"))
+    cache = make_cache(store)
+    answers = {f"{thing} {thing}s {thing}ing": f"kept {thing}" for thing in ("door", "roof", "fence")}
+    for prompt, answer in answers.items():
+        cache.put(prompt, answer)
+    cache.invalidate(prompt="door doors dooring")
+    del answers["door doors dooring"]
+    with store.lock, store._file.reading() as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    kept = (tmp_path / "c.db").read_bytes()
+    for thing in ("wall", "lamp", "table"):
+        answers[f"{thing} {thing}s {thing}ing"] = f"lost {thing}"
+        cache.put(f"{thing} {thing}s {thing}ing", f"lost {thing}")
+    assert ask_all(cache, answers) == 10
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "c.db").write_bytes(kept)
+    return answers, cache, store
+
+
+@pytest.mark.parametrize("n_new", [1, 3, 5])
+def test_an_index_of_before_a_power_cut_serves_nothing_wrong_when_ids_are_given_again(tmp_path, n_new):
+    """As a process elsewhere might hold it: it knows ids that were lost, and that others have now."""
+    answers, cache, store = lose_the_log(tmp_path)
+    lost = {i for i, prompt in store.select() if answers[prompt].startswith("lost")}
+    before = store.inner
+    after = SQLiteStore(tmp_path / "cut" / "c.db")
+    newer = make_cache(after)
+    given = set()
+    for thing in ("garden", "window", "carpet", "ceiling", "chimney")[:n_new]:
+        prompt = f"{thing} {thing}s {thing}ing"
+        answers[prompt] = f"new {thing}"
+        given.add(newer.put(prompt, answers[prompt]))
+    assert given & lost
+    store.inner = after
+    # What was put since is found by its prompt; by meaning only where the old index can tell of it.
+    assert ask_all(cache, answers) >= 2 * 2 + n_new
+    assert ask_all(newer, answers) == 2 * (2 + n_new)
+    for prompt in answers:
+        assert bool(cache.lookup(prompt)) == (not answers[prompt].startswith("lost"))
+    for one in (before, after):
+        one.close()
+    check_file(tmp_path / "cut" / "c.db")
+
+
+def test_an_export_of_before_a_power_cut_brings_back_what_was_lost_and_takes_nothing(tmp_path):
+    answers, cache, _ = lose_the_log(tmp_path)
+    assert main(["export", str(tmp_path / "c.db"), str(tmp_path / "all.jsonl")]) == 0
+    cache.close()
+    path = tmp_path / "cut" / "c.db"
+    with make_cache(path) as newer:
+        for thing in ("garden", "window", "carpet", "wall"):
+            prompt = f"{thing} {thing}s {thing}ing"
+            answers[prompt] = f"new {thing}"
+            newer.put(prompt, answers[prompt])
+    assert main(["import", str(tmp_path / "all.jsonl"), str(path)]) == 0
+    with make_cache(path) as newer:
+        # The wall was put anew: what is there stays.
+        assert ask_all(newer, answers) == 2 * len(answers) == 2 * 8
+        assert not newer.lookup("door doors dooring")
+    check_file(path)

@@ -90,14 +90,12 @@ def pack_in_turns(path: str, n_processes: int, seconds: float) -> dict:
         if os.fork() == 0:
             refused = version = 0
             store = SQLiteStore(path, busy_timeout_seconds=30.0)
-            store.stats()
-            store._file.busy_timeout_seconds = 0.0  # now of the lease alone
             while time.monotonic() < until:
                 version += 1
                 store.put_many([raw_entry(str(process), version % 50, version)])
                 store.delete([i for i, _ in store.select(key=raw_key(str(process), 3))])
                 try:
-                    store.compact()
+                    store._packing.update(wait_seconds=0.0)
                 except UpkeepTakenError:
                     refused += 1
             with os.fdopen(theirs, "w") as pipe:
@@ -358,5 +356,54 @@ def test_processes_that_sweep_together_remove_each_entry_once(path):
     counts = apart("test_upkeep", "sweep_together", str(path), 6, timeout=60)
     assert sum(counts) == 500
     assert store.stats().entries == 1500
+    check(path, store)
+    store.close()
+
+
+def hold_read(path, ready: int, stop: int, tell: int) -> None:
+    """Reads one moment of the file until the other end of `stop` is closed; fails if that moment changed."""
+    os.close(tell)
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("BEGIN")
+    before = db.execute("SELECT id, checksum FROM entry").fetchall()
+    os.write(ready, b"!")
+    os.read(stop, 1)
+    assert db.execute("SELECT id, checksum FROM entry").fetchall() == before
+
+
+def write_on(path, done: threading.Event, wrong: list) -> None:
+    """Writes until `done`; notes if it had to wait too long."""
+    writer, version = SQLiteStore(path, busy_timeout_seconds=2.0), 0
+    try:
+        while not done.is_set():
+            version += 1
+            writer.put_many([raw_entry("other", version % 30, version)])
+    except StoreError as exc:
+        wrong.append(exc)
+    writer.close()
+
+
+def test_a_read_held_open_by_another_process_keeps_the_log_and_holds_nobody_up(path):
+    store = make_store(path, timeout=5.0)  # far longer than the other writer waits
+    (heard, ready), (stop, tell) = os.pipe(), os.pipe()
+    pid = in_child(lambda: hold_read(path, ready, stop, tell))
+    done, wrong = threading.Event(), []
+    thread = threading.Thread(target=write_on, args=(path, done, wrong))
+    try:
+        os.read(heard, 1)
+        thread.start()
+        for number in range(3):
+            store.put_many([raw_entry("w", number, 2)])
+            store.compact()
+        log = path.with_name("c.db-wal")
+        assert log.stat().st_size > 0
+    finally:
+        done.set()
+        thread.join()
+        os.close(tell)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert wrong == []
+    store.compact()
+    assert log.stat().st_size == 0
     check(path, store)
     store.close()

@@ -42,6 +42,7 @@ __all__ = ["SQLiteStore"]
 
 _LOOK_EVERY = 4096
 _SECRET_BYTES = 32
+_READERS_MILLISECONDS = 20
 _BATCH = 500  # below SQLite's least limit of bound parameters, 999
 
 _VECTORS = "SELECT id, vector FROM body WHERE id IN ({})"
@@ -309,7 +310,12 @@ class SQLiteStore:
         """
         self._packing.update(wait_seconds=self._file.busy_timeout_seconds)
         with self.lock, self._file.reading() as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # Whoever reads keeps the log from being emptied, and waiting for that would hold writers up.
+            db.execute(f"PRAGMA busy_timeout = {_READERS_MILLISECONDS}")
+            try:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                db.execute(f"PRAGMA busy_timeout = {round(1000 * self._file.busy_timeout_seconds)}")
 
     def close(self) -> None:
         """See `Store.close`."""
