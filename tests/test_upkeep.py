@@ -118,7 +118,7 @@ def test_at_most_one_process_packs_at_a_time(path):
     store = make_store(path)
     done = apart("test_upkeep", "pack_in_turns", str(path), 6, 2.0, timeout=60)
     assert done["together"] == []
-    assert done["runs"] > 20
+    assert done["runs"] > 2
     assert done["refused"] > 0  # else nobody ever met another
     check(path, store)
     store.close()
