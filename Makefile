@@ -22,7 +22,7 @@ test-rust: | $(VENV)/.installed
 test-python: $(BUILT)
 	$(BIN)/python -m pytest
 
-torture: $(BUILT)  ## ten times the fault tests: kills, failing disks, damage, clocks, crowds (20 minutes or so)
+torture: $(BUILT)  ## ten times the fault tests: kills, power cuts, failing disks, damage, clocks, crowds (half an hour or so)
 	TORTURE_TIMES=10 $(BIN)/python -m pytest -rP tests/test_torture_*.py
 
 test-neon:  ## the Rust suite for aarch64 under emulation (Debian packages: see scripts/test-neon)

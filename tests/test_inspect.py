@@ -26,7 +26,7 @@ def test_figures_count_what_is_there(filled):
     assert found.kinds == {"text": 4, "bytes": 1, "data": 1}
     assert found.tags == {"geography": 1, "ünï\u2028": 1}
     assert (found.scopes, found.largest_scopes) == (3, (4, 1, 1))
-    assert (found.pairs, found.schema_version) == (1, 1)
+    assert (found.pairs, found.schema_version) == (1, 2)
     assert found.log_lines == 11
     assert found.oldest <= found.newest <= time.time()
     assert found.file_bytes == filled.stat().st_size

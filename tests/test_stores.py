@@ -2,6 +2,7 @@
 
 import os
 import random
+import sqlite3
 import stat
 import struct
 import threading
@@ -331,6 +332,20 @@ def test_packed_chunks_follow_any_changes(tmp_path, monkeypatch):
     store.close()
 
 
+@pytest.mark.parametrize("left", [0, 3, 16, 17, 19])
+def test_the_newest_entries_are_not_in_any_chunk_after_they_left(tmp_path, monkeypatch, left):
+    monkeypatch.setattr(sqlite_packing, "_PACKED", 16)
+    store = SQLiteStore(tmp_path / "c.db")
+    store.open(FINGERPRINT)
+    ids = store.put_many([entry(number) for number in range(20)])
+    store.compact()
+    store.delete(ids[left:])
+    store.compact()
+    assert packed_state(store) == state(store)
+    assert sum(len(chunk.ids) for chunk in store.packed()[2]) == 8 * left
+    store.close()
+
+
 def test_a_store_packs_by_itself_when_the_log_grows(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "_LOOK_EVERY", 10)
     monkeypatch.setattr(sqlite_packing, "_SNAP_EVERY", 30)
@@ -341,6 +356,29 @@ def test_a_store_packs_by_itself_when_the_log_grows(tmp_path, monkeypatch):
     with store.lock, store._file.reading() as db:
         assert db.execute("SELECT count(*) FROM packed").fetchone()[0] > 0
     assert packed_state(store) == state(store)
+    store.close()
+
+
+def test_a_file_of_the_first_schema_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "c.db"
+    store = SQLiteStore(path)
+    store.open(FINGERPRINT)
+    store.put_many([entry(number) for number in range(20)])
+    store.compact()
+    before = state(store)
+    store.close()
+    db = sqlite3.connect(path)
+    db.executescript("ALTER TABLE packed DROP COLUMN checksum; PRAGMA user_version = 1")
+    db.close()
+    store = SQLiteStore(path)
+    store.open(FINGERPRINT)
+    assert packed_state(store) == state(store) == before
+    store.put_many([entry(99)])
+    store.compact()
+    assert packed_state(store) == state(store)
+    with store.lock, store._file.reading() as db:
+        assert db.execute("SELECT sum(length(ids)) / 8 FROM packed").fetchone() == (21,)
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
     store.close()
 
 
@@ -363,6 +401,8 @@ def test_durability_is_sqlites_synchronous(tmp_path, durability, synchronous):
     store.open(FINGERPRINT)
     with store.lock, store._file.reading() as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+        assert db.execute("PRAGMA fullfsync").fetchone() == (synchronous - 1,)
+        assert db.execute("PRAGMA checkpoint_fullfsync").fetchone() == (1,)
     store.close()
     with pytest.raises(errors.InvalidValueError, match="durability"):
         SQLiteStore(tmp_path / "c.db", durability="none")
@@ -426,8 +466,6 @@ def test_a_file_that_is_no_database(tmp_path, content):
 
 
 def test_another_programs_database_is_left_alone(tmp_path):
-    import sqlite3
-
     path = tmp_path / "c.db"
     db = sqlite3.connect(path)
     db.execute("CREATE TABLE theirs (x)")
@@ -441,8 +479,6 @@ def test_another_programs_database_is_left_alone(tmp_path):
 
 
 def test_a_newer_schema_is_refused(tmp_path):
-    import sqlite3
-
     store = SQLiteStore(tmp_path / "c.db")
     store.open(FINGERPRINT)
     store.close()
@@ -454,8 +490,6 @@ def test_a_newer_schema_is_refused(tmp_path):
 
 
 def test_a_locked_file_is_an_error_after_the_time_it_may_take(tmp_path):
-    import sqlite3
-
     store = SQLiteStore(tmp_path / "c.db", busy_timeout_seconds=0.05)
     store.open(FINGERPRINT)
     other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
@@ -529,6 +563,9 @@ def test_new_codes_come_all_at_once_and_lose_every_cursor(tmp_path):
     assert store.reembed("model B", [[(ids[0], b"c" * 32, b"v")]]) == 1
     assert store.get(ids[0], entry(1).scope, b"c" * 32, NOW).entry.vector == b"v"
     assert store.find(entry(2).key, NOW).entry.code == b""
+    sizes = [store.find(entry(number).key, NOW).entry.n_bytes for number in (1, 2)]
+    assert [n_bytes for _, n_bytes in store.weights(ids)] == sizes
+    assert store.stats() == StoreStats(2, sum(sizes))
     assert store.moved_past(cursor)
     with pytest.raises(errors.CursorLostError):
         store.changes(cursor, 10)

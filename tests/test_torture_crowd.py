@@ -14,6 +14,7 @@ import pytest
 
 from binary_semantic_cache.errors import StoreError
 from binary_semantic_cache.stores.sqlite import SQLiteStore
+from binary_semantic_cache.stores.sqlite_lease import UpkeepTakenError
 from binary_semantic_cache.text.semantic import SemanticCache
 from torture import FINGERPRINT, FOLDER, LIVE, TIMES, apart, check_file, make_cache, raw_entry, raw_key
 
@@ -28,7 +29,7 @@ class Worker:
         self.store, self.cache, self.name = store, cache, name
         self.random = random.Random(seed)
         self.acknowledged: dict[int, str] = {}
-        self.busy = self.hits = 0
+        self.busy = self.taken = self.hits = 0
         self.wrong = ""
 
     def work(self, until: float) -> None:
@@ -47,6 +48,13 @@ class Worker:
             if chance < 0.3:
                 self.store.put_many([raw_entry(self.name, number, version)])
                 self.acknowledged[number] = f"raw {self.name} {number} | {version}"
+            elif chance < 0.32:
+                self.store.delete([i for i, _ in self.store.select(key=raw_key(self.name, number))])
+                self.acknowledged.pop(number, None)
+            elif chance < 0.33:
+                self.store.compact()
+            elif chance < 0.34:
+                self.store.sweep(LIVE, 100)
             elif chance < 0.5:
                 self.look_raw(number)
             elif chance < 0.7:
@@ -60,6 +68,8 @@ class Worker:
                     self.hits += 1
                     assert verdict.response.startswith(f"{verdict.prompt} | "), verdict
                     assert int(verdict.prompt.split()[-1]) % 3 == number % 3, verdict
+        except UpkeepTakenError:
+            self.taken += 1
         except StoreError:
             self.busy += 1
 
@@ -92,6 +102,7 @@ def in_threads(path, names: list[str], seconds: float, seed: str) -> dict:
     return {
         "acknowledged": {worker.name: worker.acknowledged for worker in workers},
         "busy": sum(worker.busy for worker in workers),
+        "taken": sum(worker.taken for worker in workers),
         "hits": sum(worker.hits for worker in workers),
         "forked": forked,
     }
@@ -137,7 +148,7 @@ def hold_read(path) -> sqlite3.Connection:
 
 
 def campaign(n_processes: int, n_threads: int, seconds: float, seed: int) -> dict:
-    total = {"puts": 0, "busy": 0, "hits": 0, "forked": 0}
+    total = {"puts": 0, "busy": 0, "taken": 0, "hits": 0, "forked": 0}
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         path = Path(folder) / "c.db"
         store = SQLiteStore(path)
@@ -172,7 +183,7 @@ def campaign(n_processes: int, n_threads: int, seconds: float, seed: int) -> dic
             assert said.startswith("{"), f"seed {seed}: {said}"
             result = ast.literal_eval(said)
             acknowledged |= result["acknowledged"]
-            for name in ("busy", "hits", "forked"):
+            for name in ("busy", "taken", "hits", "forked"):
                 total[name] += result[name]
         total["puts"] = sum(len(answers) for answers in acknowledged.values())
         check(path, acknowledged)

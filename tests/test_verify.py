@@ -257,10 +257,14 @@ def overwrite(path, pages, seed=b"\xa5"):
 
 
 def leaves(path, table):
+    return pages_of(path, table, "leaf")
+
+
+def pages_of(path, table, kind):
     db = sqlite3.connect(path)
     try:
-        query = "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY pageno"
-        return [page for (page,) in db.execute(query, (table,))]
+        query = "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = ? ORDER BY pageno"
+        return [page for (page,) in db.execute(query, (table, kind))]
     except sqlite3.OperationalError:
         pytest.skip("this SQLite has no dbstat")
     finally:

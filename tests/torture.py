@@ -12,6 +12,7 @@ import pytest
 
 from binary_semantic_cache.binary_semantic_cache_rs import RustBinaryEncoder
 from binary_semantic_cache.stores import ChangeKind, Entry
+from binary_semantic_cache.stores.verify import verify
 from binary_semantic_cache.text.identity import identity
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.semantic import SemanticCache
@@ -93,7 +94,9 @@ def fold(store, cursor: int, rows: dict[int, tuple[bytes, bytes]]) -> None:
 
 
 def check_file(path) -> None:
-    """The file is sound by SQLite's own account, and each entry has exactly one body."""
+    """The file is sound by its own account and SQLite's, and each entry has exactly one body."""
+    findings = verify(Path(path), lambda line: lambda entry: None).findings
+    assert not findings, findings
     db = sqlite3.connect(path)
     try:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

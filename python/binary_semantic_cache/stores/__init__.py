@@ -188,7 +188,12 @@ class Store(Protocol):
         """`(id, prompt)` of the entries that fit all that is given."""
 
     def sweep(self, now: float, limit: int) -> int:
-        """Removes up to `limit` expired entries; returns how many."""
+        """Removes up to `limit` expired entries; returns how many this call removed.
+
+        It gives room back, and that is all it is for: what has expired is served by nobody, swept or not.
+        Each entry is counted by one call alone, whoever else sweeps. A store of several processes may remove
+        nothing while another of them is at the upkeep; call again later, not at once.
+        """
 
     def moved_past(self, cursor: int) -> bool:
         """Whether `changes(cursor)` may have something to say; cheap."""
@@ -218,7 +223,13 @@ class Store(Protocol):
         """Returns when every put that returned will survive what the store promises to survive."""
 
     def compact(self) -> None:
-        """Gives room back that nothing needs any more."""
+        """Gives room back that nothing needs any more, and makes the next snapshot fast.
+
+        One process at a time does this; right and complete state never depends on it.
+
+        Raises:
+            StoreError: another process is at it.
+        """
 
     def close(self) -> None:
         """Lets go of files and connections; the store may not be used after."""

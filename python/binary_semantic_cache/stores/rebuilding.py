@@ -11,6 +11,7 @@ from pathlib import Path
 from binary_semantic_cache.errors import StoreError
 from binary_semantic_cache.stores import Stored
 from binary_semantic_cache.stores.sqlite import SQLiteStore
+from binary_semantic_cache.stores.sqlite_file import sync
 from binary_semantic_cache.stores.sqlite_rows import insert
 
 __all__ = ["RebuiltStore", "building", "in_batches", "install"]
@@ -41,10 +42,14 @@ class RebuiltStore(SQLiteStore):
             db.executemany("INSERT OR IGNORE INTO pair VALUES (?)", ((pair,) for pair in pairs))
 
     def finish(self, last_id: int) -> None:
-        """Leaves no log, as nobody has read any of it, and lets the next id be greater than `last_id`."""
+        """Leaves no log, as nobody has read any of it, and lets the next id be greater than `last_id`.
+
+        All entries are packed, so that who opens the file first need not read them one by one.
+        """
         with self.lock, self._file.writing() as db:
             self.continue_ids(db, last_id)
             db.execute("DELETE FROM log WHERE TRUE")
+        self._packing.update(wait_seconds=0.0)
 
     @staticmethod
     def continue_ids(db: sqlite3.Connection, last: int) -> None:
@@ -102,7 +107,7 @@ def install(new: Path, path: Path, backup: Path | None) -> None:
             else:
                 kept.unlink(missing_ok=True)
         new.replace(path)
-        _sync(path.absolute().parent)
+        sync(path.absolute().parent)
     except OSError as exc:
         raise StoreError(f"{path} could not be replaced: {exc.strerror}") from exc
 
@@ -134,18 +139,8 @@ def _settle(path: Path) -> None:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     for file in _beside(path):
         file.unlink(missing_ok=True)
-    _sync(path)
+    sync(path)
 
 
 def _beside(path: Path) -> list[Path]:
     return [path.with_name(path.name + ending) for ending in ("-wal", "-shm")]
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # Windows opens no folders; NTFS journals the rename by itself
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

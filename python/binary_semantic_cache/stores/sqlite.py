@@ -23,6 +23,7 @@ from binary_semantic_cache.stores import (
 )
 from binary_semantic_cache.stores.checksum import moved
 from binary_semantic_cache.stores.sqlite_file import Durability, SQLiteFile
+from binary_semantic_cache.stores.sqlite_lease import held_by_another
 from binary_semantic_cache.stores.sqlite_packing import FOLDED, ROWS_AT_ONCE, Packing
 from binary_semantic_cache.stores.sqlite_rows import (
     WHOLE,
@@ -41,11 +42,13 @@ __all__ = ["SQLiteStore"]
 
 _LOOK_EVERY = 4096
 _SECRET_BYTES = 32
+_READERS_MILLISECONDS = 20
 _BATCH = 500  # below SQLite's least limit of bound parameters, 999
 
 _VECTORS = "SELECT id, vector FROM body WHERE id IN ({})"
 _WEIGHTS = "SELECT e.id, b.saving, e.n_bytes FROM entry e JOIN body b ON b.id = e.id WHERE e.id IN ({})"
 _DELETE = "DELETE FROM entry WHERE id IN ({})"
+_EXPIRED = "SELECT id FROM entry WHERE expires_at <= ? LIMIT ?"
 _PROMPTS = "SELECT e.id, b.prompt FROM entry e JOIN body b ON b.id = e.id WHERE {} ORDER BY e.id"
 
 
@@ -235,10 +238,14 @@ class SQLiteStore:
 
     def sweep(self, now: float, limit: int) -> int:
         """See `Store.sweep`."""
-        expired = "SELECT id FROM entry WHERE expires_at <= ? LIMIT ?"
         with self.lock, self._file.reading() as db:
-            ids = [entry_id for (entry_id,) in db.execute(expired, (now, limit))]
-        return self.delete(ids)
+            if held_by_another(db) or not db.execute(_EXPIRED, (now, 1)).fetchone():
+                return 0
+        # In one transaction, which is all the lease that a step this short needs.
+        with self.lock, self._file.writing() as db:
+            if held_by_another(db):
+                return 0
+            return db.execute(_DELETE.format(_EXPIRED), (now, limit)).rowcount
 
     def moved_past(self, cursor: int) -> bool:
         """See `Store.moved_past`."""
@@ -293,12 +300,22 @@ class SQLiteStore:
         """Packs what was put since the last time, shortens the log, and gives free pages back.
 
         In steps of a bounded number of entries, each a transaction of its own, so that other writers get in
-        between. Any number of processes may do this at once: a step packs what is there when it runs.
+        between. One process does this at a time; this one waits for another as long as for a write. A process
+        that was killed in the middle holds nobody up, or in another container, and on a system other than
+        Linux, for 10 seconds. Nothing depends on it: whoever is refused may leave it to the other.
+
+        Raises:
+            StoreError: another process was at it all the time, or took it over from this one, which had
+                paused for 10 seconds or whose clock was set.
         """
-        self._packing.update()
+        self._packing.update(wait_seconds=self._file.busy_timeout_seconds)
         with self.lock, self._file.reading() as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            db.execute("PRAGMA incremental_vacuum").fetchall()
+            # Whoever reads keeps the log from being emptied, and waiting for that would hold writers up.
+            db.execute(f"PRAGMA busy_timeout = {_READERS_MILLISECONDS}")
+            try:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                db.execute(f"PRAGMA busy_timeout = {round(1000 * self._file.busy_timeout_seconds)}")
 
     def close(self) -> None:
         """See `Store.close`."""
@@ -356,6 +373,12 @@ class SQLiteStore:
                 "LEFT JOIN fresh f ON f.id = b.id WHERE b.id = entry.id), x'')"
             )
             db.execute(
+                "UPDATE entry SET n_bytes = n_bytes - length(code) - "
+                "coalesce((SELECT length(vector) FROM body b WHERE b.id = entry.id), 0) + "
+                "coalesce((SELECT length(code) + length(vector) FROM fresh f WHERE f.id = entry.id), 0)"
+            )
+            db.execute("UPDATE total SET n_bytes = (SELECT coalesce(sum(n_bytes), 0) FROM entry)")
+            db.execute(
                 "UPDATE entry SET code = coalesce((SELECT code FROM fresh f WHERE f.id = entry.id), x'')"
             )
             db.execute(
@@ -367,6 +390,8 @@ class SQLiteStore:
             db.execute("DELETE FROM log WHERE TRUE")
             db.execute("DELETE FROM packed WHERE TRUE")
             db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'log'")
+            # Whoever is packing meanwhile packs the new codes from here on.
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('snapped', ?)", (last_seq(db),))
             self._epoch = secrets.token_bytes(8)
             values = [(fingerprint.encode(), "fingerprint"), (self._epoch, "epoch")]
             db.executemany("UPDATE meta SET value = ? WHERE name = ?", values)

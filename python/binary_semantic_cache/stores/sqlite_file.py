@@ -5,6 +5,7 @@ import sqlite3
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from time import monotonic, sleep
@@ -21,13 +22,19 @@ from binary_semantic_cache.errors import (
     StoreError,
 )
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "Durability", "SQLiteFile"]
+__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "Durability", "SQLiteFile", "sync"]
 
 APPLICATION_ID = 0x42534331  # "BSC1", in the file's header: no other program's file is written to
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Durability = Literal["os", "disk"]
 
+_PACKED = """
+CREATE TABLE packed (
+    first_id INTEGER NOT NULL, last_id INTEGER NOT NULL, searched INTEGER NOT NULL, ids BLOB NOT NULL,
+    scopes BLOB NOT NULL, codes BLOB NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (first_id, last_id, searched)) WITHOUT ROWID;
+"""
 # Bodies stand apart so that folding the log reads none. `entry.id` is AUTOINCREMENT: an id is never given
 # twice.
 _SCHEMA = """
@@ -43,9 +50,6 @@ CREATE TABLE tag (tag TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (tag, id))
 CREATE TABLE pair (pair BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE log (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, id INTEGER NOT NULL, pair BLOB);
-CREATE TABLE packed (
-    first_id INTEGER NOT NULL, last_id INTEGER NOT NULL, searched INTEGER NOT NULL, ids BLOB NOT NULL,
-    scopes BLOB NOT NULL, codes BLOB NOT NULL, PRIMARY KEY (first_id, last_id, searched)) WITHOUT ROWID;
 CREATE TABLE total (entries INTEGER NOT NULL, n_bytes INTEGER NOT NULL);
 INSERT INTO total VALUES (0, 0);
 CREATE INDEX entry_owner ON entry (owner);
@@ -92,7 +96,7 @@ class SQLiteFile:
         self.path = Path(path)
         self.lock = threading.RLock()
         """Held around `reading` and `writing`; see there."""
-        self._busy_timeout_seconds = busy_timeout_seconds
+        self.busy_timeout_seconds = busy_timeout_seconds
         self._synchronous = _SYNCHRONOUS[durability]
         self._connection: sqlite3.Connection | None = None
         self._abandoned: list[sqlite3.Connection] = []
@@ -152,7 +156,7 @@ class SQLiteFile:
         _make_private_file(self.path)
         db = sqlite3.connect(
             self.path,
-            timeout=self._busy_timeout_seconds,
+            timeout=self.busy_timeout_seconds,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=64,
@@ -166,7 +170,7 @@ class SQLiteFile:
 
     def _use_write_ahead_log(self, db: sqlite3.Connection) -> None:
         """Does so; tries again while another process does the same, for which SQLite does not wait."""
-        give_up = monotonic() + self._busy_timeout_seconds
+        give_up = monotonic() + self.busy_timeout_seconds
         while True:
             try:
                 db.execute("PRAGMA journal_mode = WAL")
@@ -197,7 +201,12 @@ class SQLiteFile:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._use_write_ahead_log(db)
         db.execute(f"PRAGMA synchronous = {self._synchronous}")
-        if not tables:
+        # Where fsync leaves data in the disk's own memory, on macOS, ask for more: for the promise of `disk`,
+        # and always before a page of the file is overwritten.
+        # Source: sqlite.org/pragma.html#pragma_checkpoint_fullfsync.
+        db.execute(f"PRAGMA fullfsync = {self._synchronous == 'FULL'}")
+        db.execute("PRAGMA checkpoint_fullfsync = ON")
+        if not tables or version < SCHEMA_VERSION:
             _create(db)
 
 
@@ -273,11 +282,16 @@ class _Transaction(_Use):
 
 
 def _create(db: sqlite3.Connection) -> None:
+    """Makes the tables, or those that are new, unless another process was first."""
     db.execute("BEGIN IMMEDIATE")
     try:
         (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if not tables:  # another process may have been first
-            for statement in _statements(_SCHEMA):
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if tables and version < SCHEMA_VERSION:
+            # Version 1 had no checksums of packed chunks. They are packed anew when that is due.
+            db.execute("DROP TABLE packed")
+        if not tables or version < SCHEMA_VERSION:
+            for statement in _statements(_PACKED if tables else _PACKED + _SCHEMA):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -299,8 +313,25 @@ def _statements(script: str) -> Iterator[str]:
 
 def _make_private_file(path: Path) -> None:
     try:
-        if not path.parent.is_dir():
+        new = [folder for folder in (path.parent, *path.parent.parents) if not folder.is_dir()]
+        if new:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in new:
+            # SQLite does so for the file, by the time of the first commit, but not for the folders above; and
+            # as SQLite does, we go on where a file system refuses.
+            with suppress(OSError):
+                sync(folder.absolute().parent)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
     except OSError as exc:
         raise StoreError(f"{path} could not be opened: {exc.strerror}") from exc
+
+
+def sync(path: Path) -> None:
+    """Brings a file's content, or a folder's names, to the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders; NTFS journals names by itself
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

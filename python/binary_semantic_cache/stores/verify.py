@@ -12,6 +12,7 @@ from binary_semantic_cache.stores import Entry
 from binary_semantic_cache.stores.reading import meta_of, prepare, reading, typed_errors
 from binary_semantic_cache.stores.rebuilding import building, in_batches, install
 from binary_semantic_cache.stores.salvage import READ_ERRORS, Finding, Report, is_damage, sound_entries
+from binary_semantic_cache.stores.verify_packed import check_packed
 
 __all__ = ["Checks", "Repaired", "Verified", "repair", "verify"]
 
@@ -201,6 +202,7 @@ def _check_tables(db: sqlite3.Connection, findings: list[Finding]) -> None:
             report(Finding(place, "cannot be read"))
         elif n:
             report(Finding(place, what.format(n=n)))
+    check_packed(db, report)
 
 
 # Each asks for the number of rows that should not be there. Kinds of lines are those of `ChangeKind`.
