@@ -6,10 +6,10 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-quality bench-smoke wheel model model-wheel clean
+.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-instructions bench-quality bench-smoke wheel model model-wheel clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: $(BUILT)  ## the main job on real questions: embed, fill, ask, save, reopen, report
 	$(BIN)/bsc demo
@@ -52,6 +52,9 @@ bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and the published pack
 
 bench-quality: $(BUILT)  ## right and wrong answers served on labelled pairs (2 minutes; docs/quality.md)
 	$(BIN)/python -m benches.quality --full
+
+bench-instructions: $(BUILT)  ## instructions of kernels and calls under callgrind, against the record (needs valgrind)
+	$(BIN)/python -m benches.instructions
 
 bench-smoke: $(BUILT)  ## every benchmark, small, to see that it runs and that results are equal
 	$(BIN)/python -m benches --smoke
