@@ -18,6 +18,7 @@ from benches import (
     memory,
     put,
     report,
+    scopes,
     search,
     semantic,
     stores,
@@ -33,6 +34,7 @@ __all__ = ["run"]
 _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "encode": encode.run,
     "search": search.run,
+    "scopes": scopes.run,
     "get": get.run,
     "lru": lru.run,
     "put": put.run,
