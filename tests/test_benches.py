@@ -7,11 +7,12 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
+from benches.figures import draw
 from benches.harness import SMOKE, Case, Contender, Figure, Row, UnequalResultsError, check_equal, measure
 from benches.report import table
 
 ROOT = Path(__file__).parent.parent
-QUICK = ("encode", "search", "get", "lru", "put", "archive", "semantic", "imports")
+QUICK = ("encode", "search", "get", "lru", "put", "archive", "semantic", "scopes", "stores", "lag", "imports")
 
 
 def run_benches(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -121,3 +122,19 @@ def test_a_contender_that_is_missing_is_a_line_that_says_why():
 )
 def test_a_figure_is_reached_from_its_value_on(figure, ours, theirs, reached):
     assert Row("what", 1, "us", ours, "contender", theirs, figure).reached is reached
+
+
+def _row(what, n, unit, ours, contender, theirs):
+    return {"what": what, "n": n, "unit": unit, "ours": ours, "contender": contender, "theirs": theirs}
+
+
+def test_figures_are_drawn_of_what_was_measured_at_two_sizes_or_more(tmp_path):
+    search = [
+        _row("find_nearest, miss, 0.80", n, "us", n / 1e3, name, n / 1e2)
+        for n in (1000, 10_000)
+        for name in ("FAISS", "read 32 B once (memchr)")
+    ]
+    memory = [_row("resident, an entry", 1000, "B", 77.0, "published", 53.0)]
+    assert [path.name for path in draw(search + memory, tmp_path)] == ["speed-search.png"]
+    assert (tmp_path / "speed-search.png").read_bytes().startswith(b"\x89PNG")
+    assert draw(memory, tmp_path / "none") == []
