@@ -119,9 +119,7 @@ class TextGuards:
     def check(self, prompt: str, candidates: Sequence[str]) -> list[list[tuple[str, str]]]:
         """For each candidate, every veto as (guard, detail)."""
 
-def slice_codes(
-    codes: NDArray[np.uint64], heads: NDArray[np.uint16], tails: NDArray[np.uint16]
-) -> None:
+def slice_codes(codes: NDArray[np.uint64], heads: NDArray[np.uint16], tails: NDArray[np.uint16]) -> None:
     """Cuts `(32 n, 4)` codes of 256 bits into `heads` `(n, 9, 32)` and `tails` `(n, 7, 32)`, both written.
 
     Bits 16 s to 16 s + 15 of row i are `heads[i // 32, s, i % 32]`, from s = 9 on
@@ -145,8 +143,8 @@ def table_find(
     """The row whose code equals `code`, or -1.
 
     `table` is an open-addressing hash table of rows, -1 where empty, longer than the number of rows in it.
-    `key` is a per-table random number, so that nobody can prepare codes that collide. `heads` and `tails` hold
-    the rows that come before those of `codes`, as in a search.
+    `key` is a per-table random number, so that nobody can prepare codes that collide. `heads` and `tails`
+    hold the rows that come before those of `codes`, as in a search.
     """
 
 def table_insert(

@@ -156,15 +156,17 @@ fn load(words: &[u64; 4]) -> __m256i {
     unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
 }
 
-/// The slices of a query, each in all lanes of a register.
+/// A slice of a query, in all lanes.
+type Slice = __m256i;
+
 #[target_feature(enable = "avx2")]
-fn cut(query: &[u64; SLICED_WORDS]) -> [__m256i; 16] {
+fn cut(query: &[u64; SLICED_WORDS]) -> [Slice; 16] {
     std::array::from_fn(|s| _mm256_set1_epi16(slice_of(query, s).cast_signed()))
 }
 
 /// `sums`, two bytes for each of 32 rows, and what the rows' slices differ in from those of the query.
 #[target_feature(enable = "avx2")]
-fn add_slices(mut sums: [__m256i; 2], query: &[__m256i], group: &[[u16; GROUP_ROWS]]) -> [__m256i; 2] {
+fn add_slices(mut sums: [__m256i; 2], query: &[Slice], group: &[[u16; GROUP_ROWS]]) -> [__m256i; 2] {
     for (&query, slice) in query.iter().zip(group) {
         for (sum, rows) in sums.iter_mut().zip(slice.as_chunks::<16>().0) {
             // SAFETY: reads the 32 bytes of the reference; the load needs no alignment.
@@ -189,17 +191,17 @@ fn any_sum_below(sums: [__m256i; 2], bound: u16) -> bool {
 }
 
 #[target_feature(enable = "avx2")]
-fn any_head_below(cut: &[__m256i; 16], head: &Head, bound: u16) -> bool {
+fn any_head_below(cut: &[Slice; 16], head: &Head, bound: u16) -> bool {
     any_sum_below(add_slices([_mm256_setzero_si256(); 2], cut, head), bound)
 }
 
 #[target_feature(enable = "avx2")]
-fn any_below(cut: &[__m256i; 16], head: &Head, tail: &Tail, bound: u16) -> bool {
+fn any_below(cut: &[Slice; 16], head: &Head, tail: &Tail, bound: u16) -> bool {
     any_sum_below(group_sums(cut, head, tail), bound)
 }
 
 #[target_feature(enable = "avx2")]
-fn group_distances(cut: &[__m256i; 16], head: &Head, tail: &Tail) -> [u16; GROUP_ROWS] {
+fn group_distances(cut: &[Slice; 16], head: &Head, tail: &Tail) -> [u16; GROUP_ROWS] {
     let mut distances = [0; GROUP_ROWS];
     for (sums, out) in joined(group_sums(cut, head, tail)).into_iter().zip(distances.as_chunks_mut::<16>().0) {
         // SAFETY: `out` has room for one register.
@@ -209,7 +211,7 @@ fn group_distances(cut: &[__m256i; 16], head: &Head, tail: &Tail) -> [u16; GROUP
 }
 
 #[target_feature(enable = "avx2")]
-fn group_sums(cut: &[__m256i; 16], head: &Head, tail: &Tail) -> [__m256i; 2] {
+fn group_sums(cut: &[Slice; 16], head: &Head, tail: &Tail) -> [__m256i; 2] {
     add_slices(add_slices([_mm256_setzero_si256(); 2], cut, head), &cut[HEAD_SLICES..], tail)
 }
 

@@ -155,15 +155,17 @@ fn load_part(words: &[u64]) -> __m512i {
     unsafe { _mm512_maskz_loadu_epi64(mask, words.as_ptr().cast()) }
 }
 
-/// The slices of a query, each in all lanes of a register.
+/// A slice of a query, in all lanes.
+type Slice = __m512i;
+
 #[target_feature(enable = "avx512bw,avx512bitalg")]
-fn cut(query: &[u64; SLICED_WORDS]) -> [__m512i; 16] {
+fn cut(query: &[u64; SLICED_WORDS]) -> [Slice; 16] {
     std::array::from_fn(|s| _mm512_set1_epi16(slice_of(query, s).cast_signed()))
 }
 
 /// `sums` and what the slices of 32 rows differ in from those of the query.
 #[target_feature(enable = "avx512bw,avx512bitalg")]
-fn add_slices(mut sums: __m512i, query: &[__m512i], group: &[[u16; GROUP_ROWS]]) -> __m512i {
+fn add_slices(mut sums: __m512i, query: &[Slice], group: &[[u16; GROUP_ROWS]]) -> __m512i {
     for (&query, slice) in query.iter().zip(group) {
         // SAFETY: reads the 64 bytes of the reference; the load needs no alignment.
         let slice = unsafe { _mm512_loadu_si512(slice.as_ptr().cast()) };
@@ -173,18 +175,18 @@ fn add_slices(mut sums: __m512i, query: &[__m512i], group: &[[u16; GROUP_ROWS]])
 }
 
 #[target_feature(enable = "avx512bw,avx512bitalg")]
-fn any_head_below(cut: &[__m512i; 16], head: &Head, bound: u16) -> bool {
+fn any_head_below(cut: &[Slice; 16], head: &Head, bound: u16) -> bool {
     let sums = add_slices(_mm512_setzero_si512(), cut, head);
     _mm512_cmplt_epu16_mask(sums, _mm512_set1_epi16(bound.cast_signed())) != 0
 }
 
 #[target_feature(enable = "avx512bw,avx512bitalg")]
-fn any_below(cut: &[__m512i; 16], head: &Head, tail: &Tail, bound: u16) -> bool {
+fn any_below(cut: &[Slice; 16], head: &Head, tail: &Tail, bound: u16) -> bool {
     _mm512_cmplt_epu16_mask(group_sums(cut, head, tail), _mm512_set1_epi16(bound.cast_signed())) != 0
 }
 
 #[target_feature(enable = "avx512bw,avx512bitalg")]
-fn group_distances(cut: &[__m512i; 16], head: &Head, tail: &Tail) -> [u16; GROUP_ROWS] {
+fn group_distances(cut: &[Slice; 16], head: &Head, tail: &Tail) -> [u16; GROUP_ROWS] {
     let mut distances = [0; GROUP_ROWS];
     // SAFETY: `distances` has room for one register.
     unsafe { _mm512_storeu_si512(distances.as_mut_ptr().cast(), group_sums(cut, head, tail)) };
@@ -192,6 +194,6 @@ fn group_distances(cut: &[__m512i; 16], head: &Head, tail: &Tail) -> [u16; GROUP
 }
 
 #[target_feature(enable = "avx512bw,avx512bitalg")]
-fn group_sums(cut: &[__m512i; 16], head: &Head, tail: &Tail) -> __m512i {
+fn group_sums(cut: &[Slice; 16], head: &Head, tail: &Tail) -> __m512i {
     add_slices(add_slices(_mm512_setzero_si512(), cut, head), &cut[HEAD_SLICES..], tail)
 }

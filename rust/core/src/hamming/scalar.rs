@@ -50,25 +50,28 @@ pub(super) fn add_slices(distances: &mut [u16; GROUP_ROWS], query: &[u16], group
 /// Writes what `by_group` wants of a kernel without instructions of its own for groups.
 macro_rules! plain_group {
     ($(#[$feature:meta])?) => {
+        /// A slice of a query.
+        type Slice = u16;
+
         $(#[$feature])?
-        fn cut(query: &[u64; SLICED_WORDS]) -> [u16; 16] {
+        fn cut(query: &[u64; SLICED_WORDS]) -> [Slice; 16] {
             super::scalar::slices(query)
         }
 
         $(#[$feature])?
-        fn any_head_below(cut: &[u16; 16], head: &Head, bound: u16) -> bool {
+        fn any_head_below(cut: &[Slice; 16], head: &Head, bound: u16) -> bool {
             let mut distances = [0; GROUP_ROWS];
             super::scalar::add_slices(&mut distances, cut, head);
             distances.iter().any(|&distance| distance < bound)
         }
 
         $(#[$feature])?
-        fn any_below(cut: &[u16; 16], head: &Head, tail: &Tail, bound: u16) -> bool {
+        fn any_below(cut: &[Slice; 16], head: &Head, tail: &Tail, bound: u16) -> bool {
             group_distances(cut, head, tail).iter().any(|&distance| distance < bound)
         }
 
         $(#[$feature])?
-        fn group_distances(cut: &[u16; 16], head: &Head, tail: &Tail) -> [u16; GROUP_ROWS] {
+        fn group_distances(cut: &[Slice; 16], head: &Head, tail: &Tail) -> [u16; GROUP_ROWS] {
             let mut distances = [0; GROUP_ROWS];
             super::scalar::add_slices(&mut distances, cut, head);
             super::scalar::add_slices(&mut distances, &cut[HEAD_SLICES..], tail);
