@@ -69,20 +69,24 @@ class CodeRows:
             codes = self._unsliced(np.where(is_rest, 0, rows).astype(np.int32))
             codes[is_rest] = rest[rows[is_rest] - n_sliced]
             return codes
-        codes = rest[rows - n_sliced] if rows >= n_sliced else self._unsliced(np.array([rows], np.int32))[0]
-        return codes
+        if rows >= n_sliced:
+            codes = rest[rows - n_sliced]
+            return codes
+        group, lane = divmod(rows, _GROUP_ROWS)
+        words = np.concatenate((self._parts.heads[group, :, lane], self._parts.tails[group, :, lane]))
+        return words.view(np.uint64)
 
     def __setitem__(self, row: int, code: NDArray[np.uint64]) -> None:
         """Writes the code of one row, which no running search may read."""
         parts = self._parts
         if row < parts.n_sliced:
             group, lane = divmod(row, _GROUP_ROWS)
-            words = np.ascontiguousarray(code).view(np.uint16)
+            words = code.view(np.uint16)
             parts.heads[group, :, lane] = words[:_HEAD_SLICES]
             parts.tails[group, :, lane] = words[_HEAD_SLICES:]
             return
-        if self.to_be_sliced and row - parts.n_sliced == len(parts.rest):
-            parts = self._slice_next_group()
+        if row - parts.n_sliced >= len(parts.rest):
+            parts = self._reach(row + 1)
         parts.rest[row - parts.n_sliced] = code
 
     def all(self) -> tuple[NDArray[np.uint64], Mapping[str, NDArray[np.uint16]]]:
@@ -91,16 +95,14 @@ class CodeRows:
 
     def view(self, n: int) -> tuple[NDArray[np.uint64], Mapping[str, NDArray[np.uint16]]]:
         """Rows 0 to `n - 1` for a search that starts now; slices them if they were searched often enough."""
-        n_rest = n - self._parts.n_sliced
-        if n_rest < 0:
-            self._give_up_from(n)
-            n_rest = n - self._parts.n_sliced
-        elif n_rest > _GROUP_ROWS and self.to_be_sliced:
-            self._n_searches += 1
-            if self._n_searches > _SEARCHES_BEFORE:
-                self._parts = self._all_sliced(n, len(self._parts.rest))
-                n_rest = n - self._parts.n_sliced
-        return self._parts.rest[:n_rest], self._parts.sliced
+        parts = self._parts
+        if n < parts.n_sliced:
+            parts = self._give_up_from(n)
+        elif n - parts.n_sliced > _GROUP_ROWS and self.to_be_sliced:
+            parts = self._reach(n)
+            if n - parts.n_sliced > _GROUP_ROWS:
+                parts = self._count_search(n)
+        return parts.rest[: n - parts.n_sliced], parts.sliced
 
     def moved(self, used: int, capacity: int) -> "CodeRows":
         """The first `used` codes in arrays that nobody reads yet, with room for `capacity`."""
@@ -113,11 +115,17 @@ class CodeRows:
             moved._parts = self._parts._replace(rest=rest)
         return moved
 
+    def _count_search(self, n: int) -> _Parts:
+        """Slices what stands in an array that was handed in, if this is one search too many over it."""
+        self._n_searches += 1
+        if self._n_searches > _SEARCHES_BEFORE:
+            self._parts = self._all_sliced(n, len(self._parts.rest))
+        return self._parts
+
     def _all_sliced(self, used: int, capacity: int) -> _Parts:
         """The first `used` codes in new arrays with room for `capacity`, all whole groups sliced."""
-        if used < self._parts.n_sliced:
-            self._give_up_from(used)
-        heads, tails, n_sliced, _, rest = self._parts
+        parts = self._give_up_from(used) if used < self._parts.n_sliced else self._reach(used)
+        heads, tails, n_sliced, _, rest = parts
         done, n_groups = n_sliced // _GROUP_ROWS, used // _GROUP_ROWS
         new_heads, new_tails = _room_for_groups(max(n_groups, capacity // _GROUP_ROWS))
         new_heads[:done], new_tails[:done] = heads[:done], tails[:done]
@@ -127,15 +135,20 @@ class CodeRows:
         new_rest[:n_left] = rest[n_more : n_more + n_left]
         return _parts(new_heads, new_tails, n_groups, new_rest)
 
-    def _slice_next_group(self) -> _Parts:
-        """Slices the group behind the sliced ones, which is full; no running search reads so far."""
-        heads, tails, n_sliced, _, rest = self._parts
-        n = n_sliced // _GROUP_ROWS
-        slice_codes(rest, heads[n : n + 1], tails[n : n + 1])
-        self._parts = parts = _parts(heads, tails, n + 1, room((_GROUP_ROWS, self.n_words), np.uint64))
+    def _reach(self, n: int) -> _Parts:
+        """Slices full groups until there is a place for row `n - 1`; no running search reads so far.
+
+        Rows without a place are one put's, or those of puts that exceptions broke off before they wrote.
+        """
+        heads, tails, n_sliced, _, rest = parts = self._parts
+        while n - n_sliced > len(rest):
+            group = n_sliced // _GROUP_ROWS
+            slice_codes(rest, heads[group : group + 1], tails[group : group + 1])
+            rest, n_sliced = room((_GROUP_ROWS, self.n_words), np.uint64), n_sliced + _GROUP_ROWS
+            self._parts = parts = _parts(heads, tails, group + 1, rest)
         return parts
 
-    def _give_up_from(self, n: int) -> None:
+    def _give_up_from(self, n: int) -> _Parts:
         """Takes rows from `n` on, which are free by now, out of the sliced ones.
 
         Rows at the end are freed while no search runs, and `view` calls this before the next one begins, so
@@ -145,7 +158,8 @@ class CodeRows:
         rest = room((_GROUP_ROWS, self.n_words), np.uint64)
         kept = np.arange(n_groups * _GROUP_ROWS, n, dtype=np.int32)
         rest[: kept.size] = self._unsliced(kept)
-        self._parts = _parts(self._parts.heads, self._parts.tails, n_groups, rest)
+        self._parts = parts = _parts(self._parts.heads, self._parts.tails, n_groups, rest)
+        return parts
 
     def _unsliced(self, rows: NDArray[np.int32]) -> NDArray[np.uint64]:
         return unslice_codes(self._parts.heads, self._parts.tails, rows)

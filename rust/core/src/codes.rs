@@ -188,7 +188,7 @@ fn whole_mut<'a, T>((groups, left): (&'a mut [T], &mut [impl Sized])) -> Result<
 }
 
 const fn not_whole(left: usize) -> Error {
-    Error::Dimension { what: "left over from whole groups of codes", expected: 0, got: left }
+    Error::Dimension { what: "items behind the last whole group", expected: 0, got: left }
 }
 
 fn same_groups(expected: usize, got: usize) -> Result<(), Error> {
