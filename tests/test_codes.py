@@ -113,11 +113,11 @@ def test_dead_rows_and_rows_outside_the_scope_are_never_found_among_sliced_ones(
 
 def read(rows: CodeRows, n: int) -> np.ndarray:
     """What a search over rows 0 to `n - 1` would read."""
-    rest, sliced = rows.view(n)
-    if not sliced:
+    rest, heads, tails = rows.view(n)
+    if heads is None:
         return rest.copy()
-    n_sliced = 32 * len(sliced["heads"])
-    return np.concatenate((unslice_codes(*sliced.values(), np.arange(n_sliced, dtype=np.int32)), rest))
+    n_sliced = 32 * len(heads)
+    return np.concatenate((unslice_codes(heads, tails, np.arange(n_sliced, dtype=np.int32)), rest))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -153,8 +153,8 @@ def test_codes_of_one_array_are_sliced_once_they_were_searched_often():
     codes = random_codes(N)
     rows = CodeRows(codes.copy(), to_be_sliced=True)
     for _ in range(SEARCHES_BEFORE_SLICING):
-        assert not rows.view(N)[1]
-    assert len(rows.view(N)[1]["heads"]) == N // 32
+        assert rows.view(N).heads is None
+    assert len(rows.view(N).heads) == N // 32
     assert np.array_equal(read(rows, N), codes)
 
 
@@ -176,8 +176,8 @@ def test_codes_that_are_not_to_be_sliced_stay_one_array():
     codes = random_codes(N)
     rows = CodeRows(codes)
     for _ in range(3 * SEARCHES_BEFORE_SLICING):
-        assert np.shares_memory(rows.view(N)[0], codes)
-        assert not rows.view(N)[1]
+        assert np.shares_memory(rows.view(N).codes, codes)
+        assert rows.view(N).heads is None
 
 
 # The index
@@ -229,13 +229,13 @@ def test_puts_during_a_search_write_nothing_that_it_reads():
     with index.lock:
         index.remove(99)
         index.remove(7)
-        rest, sliced, live, _ = index._view(None)
+        rows, live, _ = index._view(None)
         index._space.readers += 1
         index._space.searches += 1
-    before = [array.copy() for array in (rest, *sliced.values(), live)]
+    before = [array.copy() for array in (*rows, live)]
     for code in codes[100:]:
         put(index, code)
-    for array, as_it_was in zip((rest, *sliced.values(), live), before, strict=True):
+    for array, as_it_was in zip((*rows, live), before, strict=True):
         assert np.array_equal(array, as_it_was)
     with index.lock:
         index._space.readers -= 1
@@ -250,7 +250,7 @@ def test_adopted_codes_are_found_before_and_after_they_are_sliced():
     for turn in range(2 * SEARCHES_BEFORE_SLICING):
         with index.lock:
             assert index.nearest(codes[turn], 1.0) == (turn, 1.0)
-    assert index.columns.codes.view(N)[1]
+    assert len(index.columns.codes.view(N).heads) == N // 32
     # A put that evicts row 0 goes to the slices, no longer to the array that was given.
     assert put(index, random_codes(1, seed=9)[0]) == 0
     assert np.array_equal(given, codes)

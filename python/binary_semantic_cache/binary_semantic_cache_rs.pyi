@@ -136,7 +136,6 @@ def table_find(
     codes: NDArray[np.uint64],
     code: NDArray[np.uint64],
     key: int,
-    *,
     heads: NDArray[np.uint16] | None = None,
     tails: NDArray[np.uint16] | None = None,
 ) -> int:
@@ -152,7 +151,6 @@ def table_insert(
     codes: NDArray[np.uint64],
     rows: NDArray[np.int32],
     key: int,
-    *,
     heads: NDArray[np.uint16] | None = None,
     tails: NDArray[np.uint16] | None = None,
 ) -> None:
@@ -163,7 +161,6 @@ def table_remove(
     codes: NDArray[np.uint64],
     row: int,
     key: int,
-    *,
     heads: NDArray[np.uint16] | None = None,
     tails: NDArray[np.uint16] | None = None,
 ) -> bool:

@@ -1,7 +1,6 @@
 """The codes of rows, kept as a search reads them quickest."""
 
 import sys
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,12 +9,22 @@ from numpy.typing import NDArray
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity, slice_codes, unslice_codes
 from binary_semantic_cache.vector.memory import room
 
-__all__ = ["CodeRows", "prefers_slices"]
+__all__ = ["CodeRows", "Rows", "prefers_slices"]
 
 _GROUP_ROWS = 32
 _HEAD_SLICES = 9
 _TAIL_SLICES = 7
 _SEARCHES_BEFORE = 32
+
+
+class Rows(NamedTuple):
+    """Rows in order, as the extension takes them."""
+
+    codes: NDArray[np.uint64]
+    """Those that are not sliced: `(n, n_words)`."""
+    heads: NDArray[np.uint16] | None
+    """Those before them, with `tails`."""
+    tails: NDArray[np.uint16] | None
 
 
 class _Parts(NamedTuple):
@@ -27,8 +36,8 @@ class _Parts(NamedTuple):
     """`(n, 7, 32)`: the other bits of the same rows."""
     n_sliced: int
     """Rows of the groups that are sliced."""
-    sliced: Mapping[str, NDArray[np.uint16]]
-    """Heads and tails of these, by the names that searches take them by; empty if there are none."""
+    sliced: tuple[NDArray[np.uint16], NDArray[np.uint16]] | tuple[None, None]
+    """Heads and tails of these, if there are any."""
     rest: NDArray[np.uint64]
     """`(n, n_words)`: the rows behind the sliced ones, row after row."""
 
@@ -89,11 +98,11 @@ class CodeRows:
             parts = self._reach(row + 1)
         parts.rest[row - parts.n_sliced] = code
 
-    def all(self) -> tuple[NDArray[np.uint64], Mapping[str, NDArray[np.uint16]]]:
-        """All rows there are, written or not: the array of those that are not sliced, and the sliced ones."""
-        return self._parts.rest, self._parts.sliced
+    def all(self) -> Rows:
+        """All rows there are, written or not."""
+        return Rows(self._parts.rest, *self._parts.sliced)
 
-    def view(self, n: int) -> tuple[NDArray[np.uint64], Mapping[str, NDArray[np.uint16]]]:
+    def view(self, n: int) -> Rows:
         """Rows 0 to `n - 1` for a search that starts now; slices them if they were searched often enough."""
         parts = self._parts
         if n < parts.n_sliced:
@@ -102,7 +111,7 @@ class CodeRows:
             parts = self._reach(n)
             if n - parts.n_sliced > _GROUP_ROWS:
                 parts = self._count_search(n)
-        return parts.rest[: n - parts.n_sliced], parts.sliced
+        return Rows(parts.rest[: n - parts.n_sliced], *parts.sliced)
 
     def moved(self, used: int, capacity: int) -> "CodeRows":
         """The first `used` codes in arrays that nobody reads yet, with room for `capacity`."""
@@ -173,7 +182,7 @@ def prefers_slices(hamming: HammingSimilarity) -> bool:
 def _parts(
     heads: NDArray[np.uint16], tails: NDArray[np.uint16], n_groups: int, rest: NDArray[np.uint64]
 ) -> _Parts:
-    sliced = {"heads": heads[:n_groups], "tails": tails[:n_groups]} if n_groups else {}
+    sliced = (heads[:n_groups], tails[:n_groups]) if n_groups else (None, None)
     return _Parts(heads, tails, n_groups * _GROUP_ROWS, sliced, rest)
 
 

@@ -1,7 +1,7 @@
 """Codes with their times, counts, order of use and scopes; the search over them."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
 from binary_semantic_cache.fork import keep_over_fork
+from binary_semantic_cache.vector.codes import Rows
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.lru import LruList
 from binary_semantic_cache.vector.rows import RowSpace
@@ -144,8 +145,8 @@ class Index:
         if table is None or table.has_room(min(self._size + 1, self._max_entries)):
             return ()
         newest_first = np.ascontiguousarray(self._space.live_rows()[::-1])
-        codes, sliced = self.columns.codes.all()
-        left_out = table.build(codes, newest_first, self._max_entries, **sliced)
+        codes, *sliced = self.columns.codes.all()
+        left_out = table.build(codes, newest_first, self._max_entries, *sliced)
         duplicates: list[int] = left_out.tolist()
         for row in duplicates:
             self.remove(row)
@@ -154,8 +155,8 @@ class Index:
     def find(self, code: NDArray[np.uint64]) -> int:
         """The row that holds exactly `code`, -1 if none does; `unique` indexes, after `prepare`."""
         assert self._table is not None
-        codes, sliced = self.columns.codes.all()
-        return self._table.find(codes, code, **sliced)
+        codes, *sliced = self.columns.codes.all()
+        return self._table.find(codes, code, *sliced)
 
     def add(self, code: NDArray[np.uint64], now: float, scope: int = 0) -> tuple[int, int]:
         """Enters `code` as the most recently used; after `prepare`, and if `unique`, after `find` gave none.
@@ -184,8 +185,8 @@ class Index:
         columns.created_at[row] = columns.last_accessed[row] = now
         self._lru.push(row)
         if self._table is not None:
-            codes, sliced = columns.codes.all()
-            self._table.insert(codes, row, **sliced)
+            codes, *sliced = columns.codes.all()
+            self._table.insert(codes, row, *sliced)
         if self._scopes is not None:
             self._scopes.add(scope, row)
         self._size += 1
@@ -322,7 +323,7 @@ class Index:
         for _ in range(_ROUNDS):
             self.mend()
             first_id, n_removals, array = self._first_id, self._n_removals, space.array
-            codes, sliced, live, rows = self._view(scope)
+            view = self._view(scope)
             # From here to the end of `finally` an interrupt may come after any call, and must leave the lock
             # held and the search counted off. `acquire` could itself be interrupted; what `Condition` uses
             # cannot.
@@ -331,7 +332,7 @@ class Index:
             counted, interrupt = True, None
             try:
                 lock.release()
-                found = kernel(query, codes, *args, live=live, rows=rows, **sliced)
+                found = _called(kernel, query, args, *view)
             finally:
                 while counted:
                     try:
@@ -354,33 +355,22 @@ class Index:
                 and all(map(space.is_live, rows_of(found)))
             ):
                 return found
-        codes, sliced, live, rows = self._view(scope)
-        return kernel(query, codes, *args, live=live, rows=rows, **sliced)
+        return _called(kernel, query, args, *self._view(scope))
 
-    def _view(
-        self, scope: int | None
-    ) -> tuple[
-        NDArray[np.uint64],
-        Mapping[str, NDArray[np.uint16]],
-        NDArray[np.uint8] | None,
-        NDArray[np.int32] | None,
-    ]:
-        """What a search that starts now may read.
-
-        Codes, the sliced ones before them, the bitmap of live rows, the rows of the scope.
-        """
-        codes, sliced = self.columns.codes.view(self._space.n)
+    def _view(self, scope: int | None) -> tuple[Rows, NDArray[np.uint8] | None, NDArray[np.int32] | None]:
+        """What a search that starts now may read: codes, the bitmap of live rows, the rows of the scope."""
+        codes = self.columns.codes.view(self._space.n)
         if scope is None:
-            return codes, sliced, self._space.view_live(), None
+            return codes, self._space.view_live(), None
         assert self._scopes is not None
-        return codes, sliced, None, self._scopes.view(scope)
+        return codes, None, self._scopes.view(scope)
 
     def _unlink(self, row: int) -> bool:
         """Takes the entry of `row` out of all but the row space; says if the row may be used again."""
         self.columns.access_count[row] = _NO_ENTRY
         if self._table is not None:
-            codes, sliced = self.columns.codes.all()
-            self._table.remove(codes, row, **sliced)
+            codes, *sliced = self.columns.codes.all()
+            self._table.remove(codes, row, *sliced)
         if self._scopes is not None:
             self._scopes.remove(row, searching=self._space.searches > 0)
         self._lru.remove(row)
@@ -399,6 +389,19 @@ class Index:
         if self._scopes is not None:
             self._scopes.reserve(capacity)
         columns.grow(capacity)
+
+
+def _called(
+    kernel: Callable[..., _Found],
+    query: NDArray[np.uint64],
+    args: tuple[float, ...],
+    codes: Rows,
+    live: NDArray[np.uint8] | None,
+    rows: NDArray[np.int32] | None,
+) -> _Found:
+    if codes.heads is None:
+        return kernel(query, codes.codes, *args, live=live, rows=rows)
+    return kernel(query, codes.codes, *args, live=live, rows=rows, heads=codes.heads, tails=codes.tails)
 
 
 def _row_of_pair(found: tuple[int, float] | None) -> Iterable[int]:

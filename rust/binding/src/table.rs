@@ -11,7 +11,7 @@ use crate::error::{raise, to_python};
 
 /// The row whose code equals `code`, or -1.
 #[pyfunction]
-#[pyo3(signature = (table, codes, code, key, *, heads = None, tails = None))]
+#[pyo3(signature = (table, codes, code, key, heads = None, tails = None))]
 pub fn table_find(
     py: Python<'_>,
     table: &Bound<'_, PyAny>,
@@ -32,7 +32,7 @@ pub fn table_find(
 
 /// Enters `rows` in order, but those whose code is there already.
 #[pyfunction]
-#[pyo3(signature = (table, codes, rows, key, *, heads = None, tails = None))]
+#[pyo3(signature = (table, codes, rows, key, heads = None, tails = None))]
 pub fn table_insert(
     py: Python<'_>,
     table: &Bound<'_, PyAny>,
@@ -58,7 +58,7 @@ pub fn table_insert(
 
 /// Takes `row` out, if it is there; its code must still stand in `codes`.
 #[pyfunction]
-#[pyo3(signature = (table, codes, row, key, *, heads = None, tails = None))]
+#[pyo3(signature = (table, codes, row, key, heads = None, tails = None))]
 pub fn table_remove(
     py: Python<'_>,
     table: &Bound<'_, PyAny>,
