@@ -15,7 +15,7 @@ from oracles import slices
 from test_cache_interrupts import Interrupter
 
 N = 300
-SEARCHES_BEFORE_SLICING = 32
+SEARCHES_BEFORE_SLICING = 128
 
 
 def random_codes(n, seed=0, spread=0.5):

@@ -19,8 +19,8 @@ class CodeTable:
 
     Holds row numbers only and compares with the codes column, so a `dict` of code bytes, at about 150 bytes
     an entry, was rejected. At most 0.8 of the slots are taken. The hash is keyed by a random number, so that
-    nobody can prepare codes that collide. `codes` and `sliced` are
-    what `CodeRows.all` gives; an array alone will do.
+    nobody can prepare codes that collide. `codes` and `sliced` are what `CodeRows.all` gives; an array alone
+    will do.
     """
 
     __slots__ = ("_key", "_one", "_slots", "_usable")

@@ -13,13 +13,12 @@ pub(super) const WHOLE_RUN: usize = 7 * CHUNK;
 /// Greatest bound under which heads are tried at all. Of 144 random bits 72 differ, 6 more or less: one group of 32
 /// rows in 11 reaches below 56.
 pub(super) const HEADS_BELOW: u32 = 56;
-
 /// Groups that wait for their tails before they are counted.
 pub(super) const WAITING: usize = 8;
 
-/// Writes `next_below_sliced`, where `start` is a row of the codes, over what the kernel's file says about one group: `cut(query)` into a `Slice` each, with it
-/// `any_head_below(cut, head, bound)`, `any_below(cut, head, tail, bound)`, `group_distances(cut, head, tail)` and
-/// `fetch(tail)`.
+/// Writes `next_below_sliced` over what the kernel's file says about one group: `cut(query)`, the sixteen slices of a
+/// query, and with them `any_head_below(cut, head, bound)`, `any_below(cut, head, tail, bound)`,
+/// `group_distances(cut, head, tail)` and `fetch(tail)`.
 ///
 /// A macro for the reason that `by_code` is one.
 macro_rules! by_group {
