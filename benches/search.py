@@ -36,7 +36,7 @@ def run(setting: Setting) -> Iterator[Row]:
         codes = random_codes(n, seed=n)
         for kind in KINDS if n < _MANY else KINDS[:1]:
             asked = queries(codes, kind, _N_QUERIES, seed=n + 1)
-            for threshold in (THRESHOLD, _HIGHER) if kind == "miss" else (THRESHOLD,):
+            for threshold in (THRESHOLD, _HIGHER):
                 yield from measure(_case(setting, codes, asked, kind, threshold), setting.effort)
         del codes
         if 1000 < n < _MANY:

@@ -57,16 +57,15 @@ macro_rules! by_group {
                         return first_row(&cut, codes, group, 0, bound);
                     }
                     let (chunk_end, mut n_undecided) = (heads.len().min(group + CHUNK), 0);
-                    loop {
+                    while group < chunk_end && n_undecided <= MOST_WHOLE {
                         group += n_far_heads(&cut, &heads[group..chunk_end], bound);
-                        let is_undecided = group < chunk_end;
-                        if is_undecided {
+                        if group < chunk_end {
                             fetch(&tails[group]);
                             waiting[n_waiting] = group;
                             (n_waiting, n_undecided, group) = (n_waiting + 1, n_undecided + 1, group + 1);
                         }
-                        let are_many = n_undecided > MOST_WHOLE;
-                        if n_waiting == WAITING || are_many || group == heads.len() {
+                        // At the chunk's end, too: what is found late was looked for in vain behind it.
+                        if n_waiting == WAITING || group == chunk_end || n_undecided > MOST_WHOLE {
                             for &group in &waiting[..n_waiting] {
                                 let found = first_row(&cut, codes, group, 0, bound);
                                 if found.is_some() {
@@ -75,17 +74,12 @@ macro_rules! by_group {
                             }
                             n_waiting = 0;
                         }
-                        if group == heads.len() {
-                            return None;
-                        }
-                        if are_many {
-                            whole_until = heads.len().min(group + WHOLE_RUN);
-                        }
-                        if are_many || !is_undecided {
-                            break;
-                        }
                     }
-                    whole_until = whole_until.max(group);
+                    if group == heads.len() {
+                        return None;
+                    }
+                    let run = if n_undecided > MOST_WHOLE { WHOLE_RUN } else { 0 };
+                    whole_until = heads.len().min(group + run);
                 }
             }
 
