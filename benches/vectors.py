@@ -7,15 +7,20 @@ from mmap import mmap
 import numpy as np
 from numpy.typing import NDArray
 
+from binary_semantic_cache.binary_semantic_cache_rs import slice_codes
+from binary_semantic_cache.vector.memory import room
+
 __all__ = [
     "CODE_BITS",
     "FLIPS",
     "KINDS",
+    "clustered_codes",
     "embeddings",
     "embeddings_in_chunks",
     "near",
     "queries",
     "random_codes",
+    "sliced",
 ]
 
 CODE_BITS = 256
@@ -52,14 +57,47 @@ def near(rows: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 
 def random_codes(n: int, seed: int) -> NDArray[np.uint64]:
-    """`(n, 4)` uniform words, from the start of a page, where the cache and FAISS have theirs.
+    """`(n, 4)` uniform words."""
+    codes: NDArray[np.uint64] = _pages(n * CODE_BITS // 8).view(np.uint64).reshape(n, -1)
+    codes[:] = np.random.default_rng(seed).integers(0, 2**64, codes.shape, dtype=np.uint64)
+    return codes
+
+
+def clustered_codes(n: int, n_queries: int, seed: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """`n` codes and `n_queries` more, each one of 1,000 random codes with 15 % of its bits flipped."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 2**64, (1000, CODE_BITS // 64), dtype=np.uint64)
+
+    def some(n_codes: int) -> NDArray[np.uint64]:
+        flips = np.packbits(rng.random((n_codes, CODE_BITS), np.float32) < 0.15, axis=1).view(np.uint64)
+        chosen: NDArray[np.uint64] = centres[rng.integers(0, len(centres), n_codes)] ^ flips
+        return chosen
+
+    codes: NDArray[np.uint64] = _pages(n * CODE_BITS // 8).view(np.uint64).reshape(n, -1)
+    for first in range(0, n, 50_000):
+        codes[first : first + 50_000] = some(min(50_000, n - first))
+    return codes, some(n_queries)
+
+
+def sliced(
+    codes: NDArray[np.uint64],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint16], NDArray[np.uint16]]:
+    """The same codes as a cache keeps them: those behind the last whole group, heads, tails."""
+    n_groups = len(codes) // 32
+    heads = _pages(n_groups * 9 * 64).view(np.uint16).reshape(n_groups, 9, 32)
+    tails = _pages(n_groups * 7 * 64).view(np.uint16).reshape(n_groups, 7, 32)
+    slice_codes(codes[: 32 * n_groups], heads, tails)
+    return codes[32 * n_groups :].copy(), heads, tails
+
+
+def _pages(length: int) -> NDArray[np.uint8]:
+    """Zeros from the start of a page, huge pages if there are many, as the cache has them.
 
     NumPy leaves large arrays 16 bytes past one, so that every other code lies across two cache lines.
     """
-    shape = (n, CODE_BITS // 64)
-    codes = np.frombuffer(mmap(-1, n * CODE_BITS // 8), np.uint64).reshape(shape)
-    codes[:] = np.random.default_rng(seed).integers(0, 2**64, shape, dtype=np.uint64)
-    return codes
+    if length < 1 << 20:
+        return np.frombuffer(mmap(-1, max(length, 1)), np.uint8)[:length]
+    return room(length, np.uint8)
 
 
 def queries(codes: NDArray[np.uint64], kind: str, n: int, seed: int) -> NDArray[np.uint64]:

@@ -20,6 +20,7 @@ from binary_semantic_cache.errors import (
     ReentrantUseError,
 )
 from binary_semantic_cache.vector import archive
+from binary_semantic_cache.vector.codes import prefers_slices
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.index import Index
 from binary_semantic_cache.vector.response_column import ResponseColumn
@@ -111,11 +112,13 @@ class BinarySemanticCache:
         self._threshold = _checked_threshold(similarity_threshold)
         # Weak, so that a cache that nobody holds is gone at once and not with the next cyclic collection.
         fit_responses = weakref.WeakMethod(self._fit_responses)
+        hamming = HammingSimilarity(encoder.code_bits)
         self._index = Index(
-            HammingSimilarity(encoder.code_bits),
+            hamming,
             self._max_entries,
             unique=True,
             scoped=False,
+            sliced=prefers_slices(hamming),
             mended=lambda n, dead: (fit_responses() or _nothing)(n, dead),
         )
         self._lock = self._index.lock

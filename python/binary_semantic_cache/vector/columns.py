@@ -5,6 +5,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from binary_semantic_cache.vector.codes import CodeRows
 from binary_semantic_cache.vector.memory import room
 
 __all__ = ["Columns"]
@@ -20,7 +21,7 @@ class Columns:
 
     __slots__ = ("access_count", "codes", "created_at", "generation", "last_accessed")
 
-    codes: NDArray[np.uint64]
+    codes: CodeRows
     created_at: "memoryview[float]"
     last_accessed: "memoryview[float]"
     access_count: "memoryview[int]"
@@ -34,7 +35,7 @@ class Columns:
         access_count: NDArray[np.int32],
     ) -> None:
         """Adopts four writable arrays of equal length; they belong to the columns from now on."""
-        self._hold(codes, created_at, last_accessed, access_count, room(len(codes), np.uint32))
+        self._hold(CodeRows(codes), created_at, last_accessed, access_count, room(len(codes), np.uint32))
 
     @classmethod
     def empty(cls, n_words: int) -> "Columns":
@@ -45,13 +46,12 @@ class Columns:
     @property
     def capacity(self) -> int:
         """Number of rows there is room for."""
-        return len(self.codes)
+        return len(self.access_count)
 
     @property
     def n_words(self) -> int:
         """Words of one code."""
-        n_words: int = self.codes.shape[1]
-        return n_words
+        return self.codes.n_words
 
     @property
     def row_bytes(self) -> int:
@@ -60,11 +60,10 @@ class Columns:
 
     def grow(self, capacity: int) -> None:
         """Moves to arrays of `capacity` rows; the old arrays stay untouched for whoever still reads them."""
-        codes = room((capacity, self.n_words), np.uint64)
         created_at, last_accessed = room(capacity, np.float64), room(capacity, np.float64)
         access_count, generation = room(capacity, np.int32), room(capacity, np.uint32)
         used = self.capacity
-        codes[:used] = self.codes
+        codes = self.codes.moved(used, capacity)
         created_at[:used] = self.created_at
         last_accessed[:used] = self.last_accessed
         access_count[:used] = self.access_count
@@ -73,13 +72,11 @@ class Columns:
 
     def renew_codes(self, used: int) -> None:
         """Moves the first `used` codes to an array that nobody reads yet."""
-        codes = room(self.codes.shape, np.uint64)
-        codes[:used] = self.codes[:used]
-        self.codes = codes
+        self.codes = self.codes.moved(used, self.capacity)
 
     def _hold(
         self,
-        codes: NDArray[np.uint64],
+        codes: CodeRows,
         created_at: NDArray[np.float64],
         last_accessed: NDArray[np.float64],
         access_count: NDArray[np.int32],

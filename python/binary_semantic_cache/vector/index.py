@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
 from binary_semantic_cache.fork import keep_over_fork
+from binary_semantic_cache.vector.codes import Rows
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.lru import LruList
 from binary_semantic_cache.vector.rows import RowSpace
@@ -56,6 +57,8 @@ class Index:
         max_entries: at least 1. Nothing is allocated for it beforehand.
         unique: a code is held once; `find` gives its row. Otherwise one code may stand in several rows.
         scoped: rows belong to scopes, small non-negative numbers, and a search can be kept to one.
+        sliced: codes of 256 bits are kept as a search over all of them at a similarity from about 0.78 on
+            reads them quickest; others, and those within a scope, are then slower.
         mended: called after a mend with the number of rows and those that hold nothing, or with `None` for
         the rows
             when all content is gone.
@@ -68,10 +71,13 @@ class Index:
         *,
         unique: bool,
         scoped: bool,
+        sliced: bool = False,
         mended: Callable[[int, NDArray[np.int32] | None], object] = lambda *_: None,
     ) -> None:
         self.lock = threading.RLock()
         self.columns = Columns.empty(hamming.n_words)
+        self.columns.codes.to_be_sliced = sliced
+        self._sliced = sliced
         self._hamming = hamming
         self._max_entries = max_entries
         self._change = _Change.NONE
@@ -139,7 +145,9 @@ class Index:
         if table is None or table.has_room(min(self._size + 1, self._max_entries)):
             return ()
         newest_first = np.ascontiguousarray(self._space.live_rows()[::-1])
-        duplicates: list[int] = table.build(self.columns.codes, newest_first, self._max_entries).tolist()
+        codes, *sliced = self.columns.codes.all()
+        left_out = table.build(codes, newest_first, self._max_entries, *sliced)
+        duplicates: list[int] = left_out.tolist()
         for row in duplicates:
             self.remove(row)
         return duplicates
@@ -147,7 +155,8 @@ class Index:
     def find(self, code: NDArray[np.uint64]) -> int:
         """The row that holds exactly `code`, -1 if none does; `unique` indexes, after `prepare`."""
         assert self._table is not None
-        return self._table.find(self.columns.codes, code)
+        codes, *sliced = self.columns.codes.all()
+        return self._table.find(codes, code, *sliced)
 
     def add(self, code: NDArray[np.uint64], now: float, scope: int = 0) -> tuple[int, int]:
         """Enters `code` as the most recently used; after `prepare`, and if `unique`, after `find` gave none.
@@ -176,7 +185,8 @@ class Index:
         columns.created_at[row] = columns.last_accessed[row] = now
         self._lru.push(row)
         if self._table is not None:
-            self._table.insert(columns.codes, row)
+            codes, *sliced = columns.codes.all()
+            self._table.insert(codes, row, *sliced)
         if self._scopes is not None:
             self._scopes.add(scope, row)
         self._size += 1
@@ -239,6 +249,7 @@ class Index:
         used = np.asarray(self.columns.generation)
         self._first_id += (int(used.max(initial=0)) + 1) << 32
         self._n_removals += 1
+        columns.codes.to_be_sliced = self._sliced
         self.columns = columns
         self._size = n = columns.capacity
         self._space.moved()
@@ -312,7 +323,7 @@ class Index:
         for _ in range(_ROUNDS):
             self.mend()
             first_id, n_removals, array = self._first_id, self._n_removals, space.array
-            codes, live, rows = self._view(scope)
+            view = self._view(scope)
             # From here to the end of `finally` an interrupt may come after any call, and must leave the lock
             # held and the search counted off. `acquire` could itself be interrupted; what `Condition` uses
             # cannot.
@@ -321,7 +332,7 @@ class Index:
             counted, interrupt = True, None
             try:
                 lock.release()
-                found = kernel(query, codes, *args, live=live, rows=rows)
+                found = _called(kernel, query, args, *view)
             finally:
                 while counted:
                     try:
@@ -344,14 +355,11 @@ class Index:
                 and all(map(space.is_live, rows_of(found)))
             ):
                 return found
-        codes, live, rows = self._view(scope)
-        return kernel(query, codes, *args, live=live, rows=rows)
+        return _called(kernel, query, args, *self._view(scope))
 
-    def _view(
-        self, scope: int | None
-    ) -> tuple[NDArray[np.uint64], NDArray[np.uint8] | None, NDArray[np.int32] | None]:
+    def _view(self, scope: int | None) -> tuple[Rows, NDArray[np.uint8] | None, NDArray[np.int32] | None]:
         """What a search that starts now may read: codes, the bitmap of live rows, the rows of the scope."""
-        codes = self.columns.codes[: self._space.n]
+        codes = self.columns.codes.view(self._space.n)
         if scope is None:
             return codes, self._space.view_live(), None
         assert self._scopes is not None
@@ -361,7 +369,8 @@ class Index:
         """Takes the entry of `row` out of all but the row space; says if the row may be used again."""
         self.columns.access_count[row] = _NO_ENTRY
         if self._table is not None:
-            self._table.remove(self.columns.codes, row)
+            codes, *sliced = self.columns.codes.all()
+            self._table.remove(codes, row, *sliced)
         if self._scopes is not None:
             self._scopes.remove(row, searching=self._space.searches > 0)
         self._lru.remove(row)
@@ -380,6 +389,19 @@ class Index:
         if self._scopes is not None:
             self._scopes.reserve(capacity)
         columns.grow(capacity)
+
+
+def _called(
+    kernel: Callable[..., _Found],
+    query: NDArray[np.uint64],
+    args: tuple[float, ...],
+    codes: Rows,
+    live: NDArray[np.uint8] | None,
+    rows: NDArray[np.int32] | None,
+) -> _Found:
+    if codes.heads is None:
+        return kernel(query, codes.codes, *args, live=live, rows=rows)
+    return kernel(query, codes.codes, *args, live=live, rows=rows, heads=codes.heads, tails=codes.tails)
 
 
 def _row_of_pair(found: tuple[int, float] | None) -> Iterable[int]:

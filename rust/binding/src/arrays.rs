@@ -102,6 +102,21 @@ pub fn codes<'py>(what: &str, x: &Bound<'py, PyAny>, n_words: usize) -> PyResult
     Ok(codes)
 }
 
+/// Whole groups of sliced codes, `(n, ...shape)`, borrowed.
+pub fn groups<'py>(
+    what: &str,
+    x: &Bound<'py, PyAny>,
+    shape: [usize; 2],
+) -> PyResult<PyReadonlyArrayDyn<'py, u16>> {
+    let groups = exact::<u16>(what, x, 3)?;
+    if groups.shape()[1..] != shape {
+        let message =
+            format!("expected {what} of shape (n, {}, {}), got {:?}", shape[0], shape[1], groups.shape());
+        return Err(raise(x.py(), "DimensionError", message));
+    }
+    Ok(groups)
+}
+
 /// One code of `n_words` words, borrowed.
 pub fn code<'py>(what: &str, x: &Bound<'py, PyAny>, n_words: usize) -> PyResult<PyReadonlyArrayDyn<'py, u64>> {
     let code = exact::<u64>(what, x, 1)?;

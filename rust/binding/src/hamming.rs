@@ -5,6 +5,7 @@ use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArr
 use pyo3::prelude::*;
 
 use crate::arrays;
+use crate::codes::Rows;
 use crate::error::to_python;
 
 /// Positions and what stands at them, as NumPy arrays.
@@ -14,6 +15,9 @@ type Found<'py, T> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<T>>);
 ///
 /// Codes are uint64, C-contiguous, in native byte order, and borrowed: they must not be written during a call, which
 /// runs without the interpreter lock. Bits beyond `code_bits` must be 0. Results are the same on every kernel.
+///
+/// Every search takes codes of 256 bits sliced, too, which lets it read little more than half of them: `heads` and
+/// `tails`, as `slice_codes` makes them, hold the first rows then, and `codes` those behind them.
 ///
 /// Two arguments restrict every search: `live`, uint8, bit i % 8 of byte i // 8 tells whether row i may be found;
 /// `rows`, int32, the only rows to look at, in any order, at a cost in proportion to their number.
@@ -62,6 +66,12 @@ impl HammingSimilarity {
         self.hamming.isa().name()
     }
 
+    /// Whether a scan of sliced codes is known to be quicker here than one of codes row after row.
+    #[getter]
+    fn prefers_slices(&self) -> bool {
+        self.hamming.prefers_slices()
+    }
+
     /// The stored code most similar to `query`, if it is similar enough. O(n).
     ///
     /// Args:
@@ -76,7 +86,8 @@ impl HammingSimilarity {
     ///     InvalidTypeError: not an array, or another dtype.
     ///     DimensionError: another number of dimensions or words, or too few `live` bits.
     ///     InvalidValueError: not contiguous, a bad threshold, a row that is not there, or unused bits set.
-    #[pyo3(signature = (query, codes, threshold, *, live = None, rows = None))]
+    #[pyo3(signature = (query, codes, threshold, *, live = None, rows = None, heads = None, tails = None))]
+    #[expect(clippy::too_many_arguments, reason = "the signature that Python sees")]
     fn find_nearest(
         &self,
         py: Python<'_>,
@@ -85,11 +96,13 @@ impl HammingSimilarity {
         threshold: f64,
         live: Option<&Bound<'_, PyAny>>,
         rows: Option<&Bound<'_, PyAny>>,
+        heads: Option<&Bound<'_, PyAny>>,
+        tails: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<(usize, f64)>> {
         let query = arrays::code("query", query, self.hamming.n_words())?;
-        let codes = arrays::codes("codes", codes, self.hamming.n_words())?;
+        let codes = Rows::new(arrays::codes("codes", codes, self.hamming.n_words())?, heads, tails)?;
         let chosen = Chosen::new(live, rows)?;
-        let (query, codes, filter) = (query.as_slice()?, codes.as_slice()?, chosen.filter()?);
+        let (query, codes, filter) = (query.as_slice()?, codes.codes(py)?, chosen.filter()?);
         let found = py.detach(|| self.hamming.nearest(query, codes, threshold, filter));
         let found = found.map_err(|error| to_python(py, &error))?;
         Ok(found.map(|found| (found.row, self.hamming.similarity(found.distance))))
@@ -99,7 +112,7 @@ impl HammingSimilarity {
     ///
     /// Returns:
     ///     `(indices, distances)`: int64 and uint32, as many as were found.
-    #[pyo3(signature = (query, codes, threshold, limit, *, live = None, rows = None))]
+    #[pyo3(signature = (query, codes, threshold, limit, *, live = None, rows = None, heads = None, tails = None))]
     #[expect(clippy::too_many_arguments, reason = "the signature that Python sees")]
     fn find_within<'py>(
         &self,
@@ -110,11 +123,13 @@ impl HammingSimilarity {
         #[pyo3(from_py_with = arrays::whole)] limit: usize,
         live: Option<&Bound<'py, PyAny>>,
         rows: Option<&Bound<'py, PyAny>>,
+        heads: Option<&Bound<'py, PyAny>>,
+        tails: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Found<'py, u32>> {
         let query = arrays::code("query", query, self.hamming.n_words())?;
-        let codes = arrays::codes("codes", codes, self.hamming.n_words())?;
+        let codes = Rows::new(arrays::codes("codes", codes, self.hamming.n_words())?, heads, tails)?;
         let chosen = Chosen::new(live, rows)?;
-        let (query, codes, filter) = (query.as_slice()?, codes.as_slice()?, chosen.filter()?);
+        let (query, codes, filter) = (query.as_slice()?, codes.codes(py)?, chosen.filter()?);
         let found = py.detach(|| self.hamming.within(query, codes, threshold, limit, filter));
         let found = found.map_err(|error| to_python(py, &error))?;
         let rows = PyArray1::from_iter(py, found.iter().map(|found| position(*found)));
@@ -125,7 +140,8 @@ impl HammingSimilarity {
     ///
     /// Returns:
     ///     `(indices, similarities)`: int64 and float64 of length m; -1 and nan for a query without a hit.
-    #[pyo3(signature = (queries, codes, threshold, *, live = None, rows = None))]
+    #[pyo3(signature = (queries, codes, threshold, *, live = None, rows = None, heads = None, tails = None))]
+    #[expect(clippy::too_many_arguments, reason = "the signature that Python sees")]
     fn find_nearest_batch<'py>(
         &self,
         py: Python<'py>,
@@ -134,11 +150,13 @@ impl HammingSimilarity {
         threshold: f64,
         live: Option<&Bound<'py, PyAny>>,
         rows: Option<&Bound<'py, PyAny>>,
+        heads: Option<&Bound<'py, PyAny>>,
+        tails: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Found<'py, f64>> {
         let queries = arrays::codes("queries", queries, self.hamming.n_words())?;
-        let codes = arrays::codes("codes", codes, self.hamming.n_words())?;
+        let codes = Rows::new(arrays::codes("codes", codes, self.hamming.n_words())?, heads, tails)?;
         let chosen = Chosen::new(live, rows)?;
-        let (queries, codes, filter) = (queries.as_slice()?, codes.as_slice()?, chosen.filter()?);
+        let (queries, codes, filter) = (queries.as_slice()?, codes.codes(py)?, chosen.filter()?);
         let found = py.detach(|| self.hamming.nearest_batch(queries, codes, threshold, filter));
         let found = found.map_err(|error| to_python(py, &error))?;
         let rows = PyArray1::from_iter(py, found.iter().map(|found| found.map_or(-1, position)));

@@ -2,6 +2,7 @@
 //! and wraps the result; nothing is computed in this crate.
 
 mod arrays;
+mod codes;
 mod encoder;
 mod error;
 mod guards;
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 /// The native part of `binary_semantic_cache`.
 #[pymodule]
 mod binary_semantic_cache_rs {
+    #[pymodule_export]
+    use crate::codes::{slice_codes, unslice_codes};
     #[pymodule_export]
     use crate::encoder::RustBinaryEncoder;
     #[pymodule_export]

@@ -11,7 +11,7 @@ pub enum Isa {
     Popcnt,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// x86-64 with AVX-512 F and VPOPCNTDQ.
+    /// x86-64 with AVX-512 F, BW, VPOPCNTDQ and BITALG: Intel from Ice Lake, AMD from Zen 4 on.
     Avx512,
     /// aarch64 with NEON.
     Neon,
@@ -50,7 +50,9 @@ impl Isa {
             Self::Avx512 => {
                 Self::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vpopcntdq")
+                    && is_x86_feature_detected!("avx512bitalg")
             }
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),

@@ -5,6 +5,7 @@
 //! product, each distance an integer, ties go to the lowest row. Beside that, [`guards`] compare texts.
 
 pub mod checksum;
+pub mod codes;
 pub mod error;
 pub mod guards;
 pub mod hamming;
@@ -13,6 +14,7 @@ pub mod projection;
 pub mod rescore;
 pub mod table;
 
+pub use codes::{Codes, Sliced};
 pub use error::Error;
 pub use hamming::{Filter, Hamming, Nearest};
 pub use isa::Isa;

@@ -4,15 +4,16 @@
 //! so an entry costs four bytes per place. Linear probing, deletion by backward shift (no tombstones, so a table
 //! that lives long does not slow down).
 
-use crate::Error;
+use crate::{Codes, Error};
 
 /// Marks a free place.
 pub const EMPTY: i32 = -1;
 
 /// A hash table of rows. `key` is secret and random, so that nobody can prepare codes that fall together.
 pub struct Table<'a> {
-    codes: &'a [u64],
+    codes: Codes<'a>,
     n_words: usize,
+    rows: usize,
     key: u64,
 }
 
@@ -22,11 +23,9 @@ impl<'a> Table<'a> {
     /// # Errors
     ///
     /// [`Error::Dimension`] when `codes` is not a whole number of rows.
-    pub fn new(codes: &'a [u64], n_words: usize, key: u64) -> Result<Self, Error> {
-        if n_words == 0 || !codes.len().is_multiple_of(n_words) {
-            return Err(Error::Dimension { what: "words in a code", expected: n_words.max(1), got: codes.len() });
-        }
-        Ok(Self { codes, n_words, key })
+    pub fn new(codes: impl Into<Codes<'a>>, n_words: usize, key: u64) -> Result<Self, Error> {
+        let codes = codes.into();
+        Ok(Self { codes, n_words, rows: codes.rows(n_words)?, key })
     }
 
     /// The row whose code equals `code`.
@@ -44,7 +43,7 @@ impl<'a> Table<'a> {
             if row == EMPTY {
                 return Ok(None);
             }
-            if self.code(row)? == code {
+            if self.codes.is(self.index(row)?, code) {
                 return Ok(Some(row));
             }
             place = next(place, places.len());
@@ -58,14 +57,17 @@ impl<'a> Table<'a> {
     ///
     /// [`Error::Row`] for a row that is not there, [`Error::TableFull`] when no place is left.
     pub fn insert(&self, places: &mut [i32], row: i32) -> Result<bool, Error> {
-        let code = self.code(row)?;
+        self.codes.with(self.index(row)?, self.n_words, |code| self.insert_code(places, row, code))
+    }
+
+    fn insert_code(&self, places: &mut [i32], row: i32, code: &[u64]) -> Result<bool, Error> {
         let mut place = self.home(code, places.len());
         for _ in 0..places.len() {
             if places[place] == EMPTY {
                 places[place] = row;
                 return Ok(true);
             }
-            if self.code(places[place])? == code {
+            if self.codes.is(self.index(places[place])?, code) {
                 return Ok(false);
             }
             place = next(place, places.len());
@@ -88,7 +90,7 @@ impl<'a> Table<'a> {
                 break;
             }
             // An entry may move back into the gap unless its home lies between the gap and itself.
-            let home = self.home(self.code(places[place])?, len);
+            let home = self.home_of(places[place], len)?;
             if (place + len - home) % len >= (place + len - gap) % len {
                 places[gap] = places[place];
                 gap = place;
@@ -99,7 +101,7 @@ impl<'a> Table<'a> {
     }
 
     fn place_of(&self, places: &[i32], row: i32) -> Result<Option<usize>, Error> {
-        let mut place = self.home(self.code(row)?, places.len());
+        let mut place = self.home_of(row, places.len())?;
         for _ in 0..places.len() {
             match places[place] {
                 EMPTY => return Ok(None),
@@ -110,13 +112,13 @@ impl<'a> Table<'a> {
         Ok(None)
     }
 
-    fn code(&self, row: i32) -> Result<&'a [u64], Error> {
-        let rows = self.codes.len() / self.n_words;
-        usize::try_from(row)
-            .ok()
-            .filter(|&index| index < rows)
-            .map(|index| &self.codes[index * self.n_words..][..self.n_words])
-            .ok_or(Error::Row { row: row.into(), rows })
+    fn index(&self, row: i32) -> Result<usize, Error> {
+        let index = usize::try_from(row).ok().filter(|&index| index < self.rows);
+        index.ok_or(Error::Row { row: row.into(), rows: self.rows })
+    }
+
+    fn home_of(&self, row: i32, places: usize) -> Result<usize, Error> {
+        Ok(self.codes.with(self.index(row)?, self.n_words, |code| self.home(code, places)))
     }
 
     /// The place where a search for `code` begins; 0 for an empty table.

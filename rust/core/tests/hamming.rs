@@ -2,7 +2,8 @@
 
 mod dull;
 
-use bsc_core::{Error, Filter, Hamming, Isa, Nearest};
+use bsc_core::codes::{self, GROUP_ROWS, HEAD_SLICES, SLICED_WORDS, TAIL_SLICES};
+use bsc_core::{Codes, Error, Filter, Hamming, Isa, Nearest, Sliced};
 use dull::Random;
 use proptest::prelude::*;
 
@@ -34,6 +35,35 @@ fn codes_with_ties(random: &mut Random, rows: usize, n_words: usize) -> Vec<u64>
         codes.extend(code);
     }
     codes
+}
+
+/// The same rows in another form: the first `groups` groups sliced.
+struct PartlySliced {
+    heads: Vec<u16>,
+    tails: Vec<u16>,
+    rest: Vec<u64>,
+}
+
+impl PartlySliced {
+    fn new(codes: &[u64], groups: usize) -> Self {
+        let (sliced, rest) = codes.split_at(groups * GROUP_ROWS * SLICED_WORDS);
+        let mut heads = vec![0; groups * GROUP_ROWS * HEAD_SLICES];
+        let mut tails = vec![0; groups * GROUP_ROWS * TAIL_SLICES];
+        codes::slice(sliced, &mut heads, &mut tails).unwrap();
+        Self { heads, tails, rest: rest.to_vec() }
+    }
+
+    fn codes(&self) -> Codes<'_> {
+        Codes { sliced: Sliced::new(&self.heads, &self.tails).unwrap(), rest: &self.rest }
+    }
+}
+
+/// All forms that codes can be given in: none sliced, as many as can be, and half of these.
+fn forms(codes: &[u64], n_words: usize) -> Vec<PartlySliced> {
+    let most = if n_words == SLICED_WORDS { codes.len() / (SLICED_WORDS * GROUP_ROWS) } else { 0 };
+    let mut groups = vec![0, most / 2, most];
+    groups.dedup();
+    groups.into_iter().map(|groups| PartlySliced::new(codes, groups)).collect()
 }
 
 #[test]
@@ -76,27 +106,141 @@ fn check_one(hamming: &Hamming, query: &[u64], codes: &[u64], random: &mut Rando
         chosen_rows[usize::try_from(row).unwrap()] = true;
     }
     let is_chosen = |row: usize| chosen_rows[row];
-    for threshold in [0.0, 0.5, 0.9, 1.0] {
-        let greatest = hamming.greatest_distance(threshold).unwrap();
-        let all = Filter::default();
-        let nearest = dull_nearest(query, codes, greatest, |_| true);
-        assert_eq!(hamming.nearest(query, codes, threshold, all), Ok(nearest), "{label}");
-        let alive = Filter { live: Some(&live), rows: None };
-        let nearest = dull_nearest(query, codes, greatest, is_live);
-        assert_eq!(hamming.nearest(query, codes, threshold, alive), Ok(nearest), "{label}");
-        let scoped = Filter { live: None, rows: Some(&chosen) };
-        let nearest = dull_nearest(query, codes, greatest, is_chosen);
-        assert_eq!(hamming.nearest(query, codes, threshold, scoped), Ok(nearest), "{label}");
-        assert_eq!(hamming.nearest_batch(query, codes, threshold, scoped), Ok(vec![nearest]), "{label}");
-        let both = Filter { live: Some(&live), rows: Some(&chosen) };
-        let nearest = dull_nearest(query, codes, greatest, |row| is_live(row) && is_chosen(row));
-        assert_eq!(hamming.nearest(query, codes, threshold, both), Ok(nearest), "{label}");
-        for limit in [0, 1, 7, usize::MAX] {
-            let within = dull_within(query, codes, greatest, limit);
-            assert_eq!(hamming.within(query, codes, threshold, limit, all), Ok(within), "{label}");
+    for form in forms(codes, query.len()) {
+        let label = format!("{label}, {} sliced", form.codes().sliced.rows());
+        let form = form.codes();
+        for threshold in [0.0, 0.5, 0.9, 1.0] {
+            let greatest = hamming.greatest_distance(threshold).unwrap();
+            let all = Filter::default();
+            let nearest = dull_nearest(query, codes, greatest, |_| true);
+            assert_eq!(hamming.nearest(query, form, threshold, all), Ok(nearest), "{label}");
+            let alive = Filter { live: Some(&live), rows: None };
+            let nearest = dull_nearest(query, codes, greatest, is_live);
+            assert_eq!(hamming.nearest(query, form, threshold, alive), Ok(nearest), "{label}");
+            let scoped = Filter { live: None, rows: Some(&chosen) };
+            let nearest = dull_nearest(query, codes, greatest, is_chosen);
+            assert_eq!(hamming.nearest(query, form, threshold, scoped), Ok(nearest), "{label}");
+            assert_eq!(hamming.nearest_batch(query, form, threshold, scoped), Ok(vec![nearest]), "{label}");
+            let both = Filter { live: Some(&live), rows: Some(&chosen) };
+            let nearest = dull_nearest(query, codes, greatest, |row| is_live(row) && is_chosen(row));
+            assert_eq!(hamming.nearest(query, form, threshold, both), Ok(nearest), "{label}");
+            for limit in [0, 1, 7, usize::MAX] {
+                let within = dull_within(query, codes, greatest, limit);
+                assert_eq!(hamming.within(query, form, threshold, limit, all), Ok(within), "{label}");
+            }
+            let within = hamming.within(query, form, threshold, 3, scoped).unwrap();
+            assert_eq!(within.first().copied(), dull_nearest(query, codes, greatest, is_chosen), "{label}");
         }
-        let within = hamming.within(query, codes, threshold, 3, scoped).unwrap();
-        assert_eq!(within.first().copied(), dull_nearest(query, codes, greatest, is_chosen), "{label}");
+    }
+}
+
+/// Enough groups for every turn of the scan: chunks of few and of many groups to be counted whole, queues that fill up
+/// and that do not; rows on either side of each bound; and a bound that shrinks on the way.
+#[test]
+fn every_kernel_finds_in_many_sliced_rows_what_scalar_finds_row_by_row() {
+    let mut random = Random(5);
+    let scalar = Hamming::new(256, Isa::Scalar).unwrap();
+    // Set for emulators, which need a minute a turn.
+    let turns = if std::env::var("BSC_TEST_PAIRS").is_ok() { 3 } else { 9 };
+    let rows = 48 * 1024 + 17;
+    let uniform = random.words(rows * 4);
+    let centres = random.words(20 * 4);
+    let mut clustered = Vec::with_capacity(rows * 4);
+    for _ in 0..rows {
+        let centre = &centres[random.below(20) * 4..][..4];
+        clustered.extend(centre.iter().map(|word| word ^ (random.word() & random.word() & random.word())));
+    }
+    // Uniform rows, then 300 groups of near ones, then uniform rows again.
+    let mut mixed = uniform.clone();
+    mixed[20_000 * 4..29_600 * 4].copy_from_slice(&clustered[20_000 * 4..29_600 * 4]);
+    for (name, codes) in [("uniform", uniform), ("clustered", clustered), ("mixed", mixed)] {
+        let live: Vec<u8> = (0..rows.div_ceil(8)).map(|_| random.word().to_le_bytes()[0]).collect();
+        let forms = forms(&codes, 4);
+        for turn in 0..turns {
+            let mut query = match turn % 3 {
+                0 => random.words(4),
+                1 => centres[random.below(20) * 4..][..4].to_vec(),
+                _ => codes[random.below(rows) * 4..][..4].to_vec(),
+            };
+            query[turn % 4] ^= random.word() & random.word();
+            let nearest = scalar.nearest(&query, &codes, 0.0, Filter::default()).unwrap().unwrap();
+            // The nearest row is at this threshold, and just not at the next.
+            let exact = scalar.similarity(nearest.distance);
+            for threshold in [exact, exact.next_up().min(1.0), 0.95, 0.90, 0.85, 0.80, 0.78, 0.70, 0.60, 0.0] {
+                for live in [None, Some(&live[..])] {
+                    let filter = Filter { live, rows: None };
+                    let nearest = scalar.nearest(&query, &codes, threshold, filter);
+                    let within = scalar.within(&query, &codes, threshold, 5, filter);
+                    for hamming in dull::isas().into_iter().map(|isa| Hamming::new(256, isa).unwrap()) {
+                        let label = format!("{} {name} {threshold} {}", hamming.isa().name(), live.is_some());
+                        for form in &forms {
+                            let form = form.codes();
+                            assert_eq!(hamming.nearest(&query, form, threshold, filter), nearest, "{label}");
+                            let batch = hamming.nearest_batch(&query, form, threshold, filter).unwrap();
+                            assert_eq!(Ok(batch[0]), nearest, "{label}");
+                            if threshold > 0.75 {
+                                assert_eq!(hamming.within(&query, form, threshold, 5, filter), within, "{label}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sliced_row_exactly_at_the_threshold_is_found_wherever_it_stands() {
+    for hamming in dull::isas().into_iter().map(|isa| Hamming::new(256, isa).unwrap()) {
+        let mut random = Random(6);
+        for distance in 0..=256_u32 {
+            let rows = GROUP_ROWS * 3;
+            let query = random.words(4);
+            // Everything else is as far as can be.
+            let mut codes: Vec<u64> = (0..rows).flat_map(|_| query.iter().map(|word| !word)).collect();
+            let row = random.below(rows);
+            let mut bits: Vec<usize> = (0..256).collect();
+            for place in 0..256 {
+                bits.swap(place, place + random.below(256 - place));
+            }
+            codes[row * 4..][..4].copy_from_slice(&query);
+            for &bit in &bits[..distance as usize] {
+                codes[row * 4 + bit / 64] ^= 1 << (bit % 64);
+            }
+            let form = PartlySliced::new(&codes, 3);
+            let threshold = hamming.similarity(distance);
+            let row = if distance == 256 { 0 } else { row };
+            let found = hamming.nearest(&query, form.codes(), threshold, Filter::default());
+            assert_eq!(found, Ok(Some(Nearest { distance, row })), "{}", hamming.isa().name());
+            if distance > 0 {
+                let above = threshold.next_up();
+                assert_eq!(hamming.nearest(&query, form.codes(), above, Filter::default()), Ok(None));
+            }
+        }
+    }
+}
+
+#[test]
+fn sliced_codes_read_back_row_by_row() {
+    let codes = Random(7).words(5 * GROUP_ROWS * SLICED_WORDS);
+    let form = PartlySliced::new(&codes, 5);
+    for (row, code) in codes.chunks_exact(SLICED_WORDS).enumerate() {
+        assert_eq!(form.codes().sliced.code(row), code);
+        let row = i32::try_from(row).unwrap();
+        assert_eq!(form.codes().sliced.codes_of(&[row, 3]), Ok([code, &codes[12..16]].concat()));
+    }
+    for row in [-1, 160] {
+        assert!(matches!(form.codes().sliced.codes_of(&[0, row]), Err(Error::Row { .. })));
+    }
+    // Bit 16 s + b of a code is bit b of slice s, and the tails go on where the heads end.
+    let bit = |row: usize, bit: usize| codes[row * 4 + bit / 64] >> (bit % 64) & 1;
+    for (row, at) in [(0, 0), (1, 17), (33, 143), (159, 100)] {
+        let place = (row / 32 * HEAD_SLICES + at / 16) * 32 + row % 32;
+        assert_eq!(u64::from(form.heads[place] >> (at % 16) & 1), bit(row, at));
+    }
+    for (row, at) in [(0, 144), (40, 255)] {
+        let place = (row / 32 * TAIL_SLICES + at / 16 - HEAD_SLICES) * 32 + row % 32;
+        assert_eq!(u64::from(form.tails[place] >> (at % 16) & 1), bit(row, at));
     }
 }
 
@@ -169,6 +313,14 @@ fn wrong_input_is_an_error() {
     let filter = Filter { live: Some(&[]), rows: None };
     assert!(matches!(hamming.nearest(&[0; 2], &[0; 4], 0.5, filter), Err(Error::Dimension { .. })));
     assert!(Hamming::new(0, Isa::Scalar).is_err());
+    let form = PartlySliced::new(&[0; 32 * 4], 1);
+    assert!(matches!(hamming.nearest(&[0; 2], form.codes(), 0.5, all), Err(Error::Dimension { .. })));
+    assert!(matches!(Sliced::new(&form.heads[1..], &form.tails), Err(Error::Dimension { .. })));
+    assert!(matches!(Sliced::new(&form.heads, &[]), Err(Error::Dimension { .. })));
+    let (mut heads, mut tails) = (form.heads.clone(), form.tails.clone());
+    for wrong in [0, 4, 31 * 4, 33 * 4, 64 * 4] {
+        assert!(matches!(codes::slice(&vec![0; wrong], &mut heads, &mut tails), Err(Error::Dimension { .. })));
+    }
     assert!(Hamming::new(usize::MAX, Isa::Scalar).is_err());
 }
 

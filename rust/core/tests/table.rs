@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use bsc_core::Error;
+use bsc_core::codes::slice;
 use bsc_core::table::{EMPTY, Table};
+use bsc_core::{Codes, Error, Sliced};
 use proptest::prelude::*;
 
 proptest! {
@@ -50,6 +51,33 @@ fn a_full_table_is_an_error_and_not_an_endless_search() {
     assert_eq!(table.find(&places, &[4]), Ok(None));
     assert_eq!(table.find(&[], &[4]), Ok(None));
     assert_eq!(table.insert(&mut [], 0), Err(Error::TableFull { places: 0 }));
+}
+
+#[test]
+fn sliced_codes_are_found_as_those_row_after_row() {
+    let codes: Vec<u64> = (0..70 * 4_u64).map(|word| word.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+    let (mut heads, mut tails) = (vec![0; 2 * 32 * 9], vec![0; 2 * 32 * 7]);
+    slice(&codes[..64 * 4], &mut heads, &mut tails).unwrap();
+    let sliced = Codes { sliced: Sliced::new(&heads, &tails).unwrap(), rest: &codes[64 * 4..] };
+    let (plain, table) = (Table::new(&codes, 4, 5).unwrap(), Table::new(sliced, 4, 5).unwrap());
+    let (mut expected, mut places) = ([EMPTY; 90], [EMPTY; 90]);
+    for row in 0..70 {
+        plain.insert(&mut expected, row).unwrap();
+        assert_eq!(table.insert(&mut places, row), Ok(true));
+        assert_eq!(table.insert(&mut places, row), Ok(false));
+    }
+    assert_eq!(places, expected);
+    for (row, code) in (0..70).zip(codes.chunks_exact(4)) {
+        assert_eq!(table.find(&places, code), Ok(Some(row)));
+        // One bit further on than the first slice.
+        assert_eq!(table.find(&places, &[code[0], code[1], code[2], code[3] ^ 1]), Ok(None));
+    }
+    for row in (0..70).step_by(3) {
+        plain.remove(&mut expected, row).unwrap();
+        assert_eq!(table.remove(&mut places, row), Ok(true));
+        assert_eq!(places, expected);
+    }
+    assert!(matches!(table.insert(&mut places, 70), Err(Error::Row { .. })));
 }
 
 #[test]

@@ -3,23 +3,35 @@
 //! 256-bit codes, one register each, go eight at a time; the four partial sums of a code are added by a transpose of
 //! four codes, which leaves the distances in row order. Under a small bound only the first half of each code is
 //! counted at first, as in the AVX-512 kernel. Other widths go a code at a time.
+//!
+//! Of sliced codes two registers hold one slice of 32 rows. The ones of each half of a slice are added as bytes, 128 at
+//! most, and joined once all slices are counted.
 //! Source of the counting: Muła, Kurz, Lemire 2018, section 2.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi8, _mm256_add_epi64, _mm256_and_si256, _mm256_castsi256_pd, _mm256_cmpgt_epi64,
-    _mm256_extract_epi64, _mm256_loadu_si256, _mm256_movemask_pd, _mm256_permute2x128_si256, _mm256_sad_epu8,
-    _mm256_set1_epi8, _mm256_set1_epi64x, _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_srli_epi16, _mm256_storeu_si256, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
+    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi8, _mm256_add_epi64, _mm256_and_si256, _mm256_castsi256_pd,
+    _mm256_cmpgt_epi16, _mm256_cmpgt_epi64, _mm256_extract_epi64, _mm256_loadu_si256, _mm256_maddubs_epi16,
+    _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_sad_epu8,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x, _mm256_setr_epi8, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64,
+    _mm256_xor_si256,
 };
 
 use super::{Found, Kernel};
+use crate::codes::{GROUP_ROWS, HEAD_SLICES, Head, SLICED_WORDS, Tail, slice_of};
 
 /// Greatest bound under which first halves are tried first: one random block of eight in 88 is counted whole then.
 const HALVES_BELOW: u32 = 46;
 
-pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in: by_code::next_below_in, distances };
+pub(super) static KERNEL: Kernel = Kernel {
+    next_below,
+    next_below_in: by_code::next_below_in,
+    distances,
+    next_below_sliced: by_group::next_below_sliced,
+};
 
 super::by_code::by_code!(#[target_feature(enable = "avx2,popcnt")]);
+super::by_group::by_group!(#[target_feature(enable = "avx2,popcnt")]);
 
 #[target_feature(enable = "avx2,popcnt")]
 fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
@@ -142,4 +154,71 @@ fn spill(low: __m256i, high: __m256i) -> [u32; 8] {
 fn load(words: &[u64; 4]) -> __m256i {
     // SAFETY: reads the 32 bytes of the reference; the load needs no alignment.
     unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+}
+
+/// A slice of a query, in all lanes.
+type Slice = __m256i;
+
+#[target_feature(enable = "avx2")]
+fn cut(query: &[u64; SLICED_WORDS]) -> [Slice; 16] {
+    std::array::from_fn(|s| _mm256_set1_epi16(slice_of(query, s).cast_signed()))
+}
+
+/// `sums`, two bytes for each of 32 rows, and what the rows' slices differ in from those of the query.
+#[target_feature(enable = "avx2")]
+fn add_slices(mut sums: [__m256i; 2], query: &[Slice], group: &[[u16; GROUP_ROWS]]) -> [__m256i; 2] {
+    for (&query, slice) in query.iter().zip(group) {
+        for (sum, rows) in sums.iter_mut().zip(slice.as_chunks::<16>().0) {
+            // SAFETY: reads the 32 bytes of the reference; the load needs no alignment.
+            let rows = unsafe { _mm256_loadu_si256(rows.as_ptr().cast()) };
+            *sum = _mm256_add_epi8(*sum, count(_mm256_xor_si256(query, rows)));
+        }
+    }
+    sums
+}
+
+/// The two bytes of each row, added.
+#[target_feature(enable = "avx2")]
+fn joined(sums: [__m256i; 2]) -> [__m256i; 2] {
+    [_mm256_maddubs_epi16(sums[0], _mm256_set1_epi8(1)), _mm256_maddubs_epi16(sums[1], _mm256_set1_epi8(1))]
+}
+
+#[target_feature(enable = "avx2")]
+fn any_sum_below(sums: [__m256i; 2], bound: u16) -> bool {
+    let ([low, high], bounds) = (joined(sums), _mm256_set1_epi16(bound.cast_signed()));
+    let below = _mm256_or_si256(_mm256_cmpgt_epi16(bounds, low), _mm256_cmpgt_epi16(bounds, high));
+    _mm256_movemask_epi8(below) != 0
+}
+
+#[target_feature(enable = "avx2")]
+fn any_head_below(cut: &[Slice; 16], head: &Head, bound: u16) -> bool {
+    any_sum_below(add_slices([_mm256_setzero_si256(); 2], cut, head), bound)
+}
+
+#[target_feature(enable = "avx2")]
+fn any_below(cut: &[Slice; 16], head: &Head, tail: &Tail, bound: u16) -> bool {
+    any_sum_below(group_sums(cut, head, tail), bound)
+}
+
+#[target_feature(enable = "avx2")]
+fn group_distances(cut: &[Slice; 16], head: &Head, tail: &Tail) -> [u16; GROUP_ROWS] {
+    let mut distances = [0; GROUP_ROWS];
+    for (sums, out) in joined(group_sums(cut, head, tail)).into_iter().zip(distances.as_chunks_mut::<16>().0) {
+        // SAFETY: `out` has room for one register.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sums) };
+    }
+    distances
+}
+
+#[target_feature(enable = "avx2")]
+fn group_sums(cut: &[Slice; 16], head: &Head, tail: &Tail) -> [__m256i; 2] {
+    add_slices(add_slices([_mm256_setzero_si256(); 2], cut, head), &cut[HEAD_SLICES..], tail)
+}
+
+/// Asks for a tail that will be read soon.
+pub(super) fn fetch(tail: &Tail) {
+    for slice in tail {
+        // SAFETY: SSE is part of x86-64, and a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().cast()) };
+    }
 }

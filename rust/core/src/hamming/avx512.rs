@@ -1,23 +1,35 @@
-//! x86-64 with AVX-512 VPOPCNTDQ: one instruction counts eight words.
+//! x86-64 with AVX-512 VPOPCNTDQ and BITALG: one instruction counts eight words.
 //!
 //! 256-bit codes, two to a register, go sixteen at a time: the counts of two registers share the halves of the lanes
 //! of one, a transpose adds the four words of each code, and one comparison tells whether any code is near enough.
 //! Reading is what limits it beyond the second-level cache. Under a small bound only the first half of each code is
 //! counted at first: random halves lie far above the bound, so nearly every block ends there, with half of the
 //! instructions. Other widths go a code at a time.
+//!
+//! Of sliced codes a register holds one slice of 32 rows: three instructions a slice count all of them, and nothing
+//! has to be added across lanes.
 
 use std::arch::x86_64::{
-    __m512i, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_broadcast_i64x4,
-    _mm512_cmplt_epu32_mask, _mm512_loadu_si512, _mm512_mask_shuffle_epi32, _mm512_maskz_loadu_epi64,
-    _mm512_popcnt_epi64, _mm512_reduce_add_epi64, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i64x2,
-    _mm512_storeu_si512, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_xor_si512,
+    __m512i, _mm256_loadu_si256, _mm512_add_epi16, _mm512_add_epi32, _mm512_add_epi64, _mm512_broadcast_i64x4,
+    _mm512_cmplt_epu16_mask, _mm512_cmplt_epu32_mask, _mm512_loadu_si512, _mm512_mask_shuffle_epi32,
+    _mm512_maskz_loadu_epi64, _mm512_popcnt_epi16, _mm512_popcnt_epi64, _mm512_reduce_add_epi64,
+    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_storeu_si512,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
+use super::avx2::fetch;
 use super::{Found, Kernel};
+use crate::codes::{GROUP_ROWS, HEAD_SLICES, Head, SLICED_WORDS, Tail, slice_of};
 
-pub(super) static KERNEL: Kernel = Kernel { next_below, next_below_in: by_code::next_below_in, distances };
+pub(super) static KERNEL: Kernel = Kernel {
+    next_below,
+    next_below_in: by_code::next_below_in,
+    distances,
+    next_below_sliced: by_group::next_below_sliced,
+};
 
 super::by_code::by_code!(#[target_feature(enable = "avx512f,avx512vpopcntdq")]);
+super::by_group::by_group!(#[target_feature(enable = "avx512bw,avx512bitalg")]);
 
 /// Greatest bound under which first halves are tried first. Of 128 random bits 64 differ, 5.7 more or less: one half
 /// in 700 lies below 46, and one block in 44 is counted whole.
@@ -141,4 +153,47 @@ fn load_part(words: &[u64]) -> __m512i {
     let mask = u8::MAX >> (8 - words.len().min(8));
     // SAFETY: the mask keeps the load inside the slice; masked lanes are not read.
     unsafe { _mm512_maskz_loadu_epi64(mask, words.as_ptr().cast()) }
+}
+
+/// A slice of a query, in all lanes.
+type Slice = __m512i;
+
+#[target_feature(enable = "avx512bw,avx512bitalg")]
+fn cut(query: &[u64; SLICED_WORDS]) -> [Slice; 16] {
+    std::array::from_fn(|s| _mm512_set1_epi16(slice_of(query, s).cast_signed()))
+}
+
+/// `sums` and what the slices of 32 rows differ in from those of the query.
+#[target_feature(enable = "avx512bw,avx512bitalg")]
+fn add_slices(mut sums: __m512i, query: &[Slice], group: &[[u16; GROUP_ROWS]]) -> __m512i {
+    for (&query, slice) in query.iter().zip(group) {
+        // SAFETY: reads the 64 bytes of the reference; the load needs no alignment.
+        let slice = unsafe { _mm512_loadu_si512(slice.as_ptr().cast()) };
+        sums = _mm512_add_epi16(sums, _mm512_popcnt_epi16(_mm512_xor_si512(query, slice)));
+    }
+    sums
+}
+
+#[target_feature(enable = "avx512bw,avx512bitalg")]
+fn any_head_below(cut: &[Slice; 16], head: &Head, bound: u16) -> bool {
+    let sums = add_slices(_mm512_setzero_si512(), cut, head);
+    _mm512_cmplt_epu16_mask(sums, _mm512_set1_epi16(bound.cast_signed())) != 0
+}
+
+#[target_feature(enable = "avx512bw,avx512bitalg")]
+fn any_below(cut: &[Slice; 16], head: &Head, tail: &Tail, bound: u16) -> bool {
+    _mm512_cmplt_epu16_mask(group_sums(cut, head, tail), _mm512_set1_epi16(bound.cast_signed())) != 0
+}
+
+#[target_feature(enable = "avx512bw,avx512bitalg")]
+fn group_distances(cut: &[Slice; 16], head: &Head, tail: &Tail) -> [u16; GROUP_ROWS] {
+    let mut distances = [0; GROUP_ROWS];
+    // SAFETY: `distances` has room for one register.
+    unsafe { _mm512_storeu_si512(distances.as_mut_ptr().cast(), group_sums(cut, head, tail)) };
+    distances
+}
+
+#[target_feature(enable = "avx512bw,avx512bitalg")]
+fn group_sums(cut: &[Slice; 16], head: &Head, tail: &Tail) -> __m512i {
+    add_slices(add_slices(_mm512_setzero_si512(), cut, head), &cut[HEAD_SLICES..], tail)
 }

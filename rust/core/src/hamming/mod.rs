@@ -3,13 +3,14 @@
 //! Every instruction set gives three primitives ([`Kernel`]); what a search means (ties, thresholds, dead rows,
 //! scopes) is written once, here, in safe code. A kernel only answers "which row from `start` on is nearer than
 //! `bound`?". On a miss that is one pass at memory speed; each better row found restarts it behind that row, which
-//! happens about ln(n) times on random codes.
+//! happens about ln(n) times on random codes. Codes may come sliced (see [`crate::codes`]), which lets a scan read less.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod by_code;
+mod by_group;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "x86_64")]
@@ -18,7 +19,8 @@ mod scalar;
 
 use std::collections::BinaryHeap;
 
-use crate::{Error, Isa, words_for};
+use crate::codes::{GROUP_ROWS, SLICED_WORDS};
+use crate::{Codes, Error, Isa, Sliced, words_for};
 
 /// Widest code: 2^20 bits, far above use; keeps every distance well inside u32.
 pub const MAX_CODE_BITS: usize = 1 << 20;
@@ -39,6 +41,8 @@ struct Kernel {
     next_below_in: unsafe fn(query: &[u64], codes: &[u64], rows: &[i32], start: usize, bound: u32) -> Found,
     /// All distances; `out` has one place a row.
     distances: unsafe fn(query: &[u64], codes: &[u64], out: &mut [u32]),
+    /// `next_below` among sliced codes.
+    next_below_sliced: unsafe fn(query: &[u64; SLICED_WORDS], codes: Sliced, start: usize, bound: u32) -> Found,
 }
 
 fn kernel(isa: Isa) -> &'static Kernel {
@@ -124,6 +128,12 @@ impl Hamming {
         1.0 - f64::from(distance) / self.code_bits as f64
     }
 
+    /// Whether a scan of sliced codes is known to be quicker than one of codes row after row.
+    #[must_use]
+    pub const fn prefers_slices(&self) -> bool {
+        self.n_words() == SLICED_WORDS && matches!(self.isa, Isa::Avx2 | Isa::Avx512)
+    }
+
     /// The greatest distance whose similarity reaches `threshold`, by the comparison in float64 that defines a hit.
     ///
     /// # Errors
@@ -154,14 +164,15 @@ impl Hamming {
     /// # Errors
     ///
     /// [`Error::Dimension`], [`Error::UnusedBits`], [`Error::Threshold`], [`Error::Row`].
-    pub fn nearest(
+    pub fn nearest<'c>(
         &self,
         query: &[u64],
-        codes: &[u64],
+        codes: impl Into<Codes<'c>>,
         threshold: f64,
         filter: Filter,
     ) -> Result<Option<Nearest>, Error> {
         self.check_query(query)?;
+        let codes = codes.into();
         self.check_codes(codes, filter)?;
         let bound = self.greatest_distance(threshold)? + 1;
         Ok(match filter.rows {
@@ -175,10 +186,10 @@ impl Hamming {
     /// # Errors
     ///
     /// As [`Hamming::nearest`]; nothing is searched when one query is wrong.
-    pub fn nearest_batch(
+    pub fn nearest_batch<'c>(
         &self,
         queries: &[u64],
-        codes: &[u64],
+        codes: impl Into<Codes<'c>>,
         threshold: f64,
         filter: Filter,
     ) -> Result<Vec<Option<Nearest>>, Error> {
@@ -188,13 +199,14 @@ impl Hamming {
         for query in queries.clone() {
             self.check_query(query)?;
         }
+        let codes = codes.into();
         self.check_codes(codes, filter)?;
         let bound = self.greatest_distance(threshold)? + 1;
         if let Some(rows) = filter.rows {
             return Ok(queries.map(|query| self.nearest_in(query, codes, rows, bound, filter)).collect());
         }
         let mut best: Vec<Option<Nearest>> = vec![None; queries.len()];
-        for (tile, first_row) in codes.chunks(TILE_ROWS * n_words).zip((0..).step_by(TILE_ROWS)) {
+        for (tile, first_row) in tiles(codes, n_words) {
             for (query, best) in queries.clone().zip(&mut best) {
                 let bound = best.map_or(bound, |found| found.distance);
                 if let Some(found) = self.nearest_from(query, tile, first_row, bound, filter) {
@@ -210,15 +222,16 @@ impl Hamming {
     /// # Errors
     ///
     /// As [`Hamming::nearest`].
-    pub fn within(
+    pub fn within<'c>(
         &self,
         query: &[u64],
-        codes: &[u64],
+        codes: impl Into<Codes<'c>>,
         threshold: f64,
         limit: usize,
         filter: Filter,
     ) -> Result<Vec<Nearest>, Error> {
         self.check_query(query)?;
+        let codes = codes.into();
         self.check_codes(codes, filter)?;
         let bound = self.greatest_distance(threshold)? + 1;
         let mut worst_first: BinaryHeap<Nearest> = BinaryHeap::new();
@@ -293,7 +306,7 @@ impl Hamming {
     fn nearest_from(
         &self,
         query: &[u64],
-        codes: &[u64],
+        codes: Codes,
         first_row: usize,
         mut bound: u32,
         filter: Filter,
@@ -314,7 +327,7 @@ impl Hamming {
     fn nearest_in(
         &self,
         query: &[u64],
-        codes: &[u64],
+        codes: Codes,
         rows: &[i32],
         mut bound: u32,
         filter: Filter,
@@ -333,17 +346,39 @@ impl Hamming {
         best
     }
 
-    fn next_below(&self, query: &[u64], codes: &[u64], rows: Option<&[i32]>, start: usize, bound: u32) -> Found {
+    fn next_below(&self, query: &[u64], codes: Codes, rows: Option<&[i32]>, start: usize, bound: u32) -> Found {
         if bound == 0 {
             return None;
         }
-        let kernel = kernel(self.isa);
-        match rows {
-            // SAFETY: `new` checked that this machine has the instruction set.
-            None => unsafe { (kernel.next_below)(query, codes, start, bound) },
-            // SAFETY: as above; `check_codes` found every row inside `codes`.
-            Some(rows) => unsafe { (kernel.next_below_in)(query, codes, rows, start, bound) },
+        let (kernel, n_sliced) = (kernel(self.isa), codes.sliced.rows());
+        if let Some(rows) = rows {
+            if n_sliced > 0 {
+                return self.next_below_in_any(query, codes, rows, start, bound);
+            }
+            // SAFETY: `new` checked that this machine has the instruction set, `check_codes` every row.
+            return unsafe { (kernel.next_below_in)(query, codes.rest, rows, start, bound) };
         }
+        if start < n_sliced
+            && let Ok(query) = query.try_into()
+        {
+            // SAFETY: `new` checked that this machine has the instruction set.
+            let found = unsafe { (kernel.next_below_sliced)(query, codes.sliced, start, bound) };
+            if found.is_some() {
+                return found;
+            }
+        }
+        // SAFETY: as above.
+        let found = unsafe { (kernel.next_below)(query, codes.rest, start.saturating_sub(n_sliced), bound) };
+        found.map(|(row, distance)| (n_sliced + row, distance))
+    }
+
+    /// Among chosen rows of which some are sliced: a row at a time, as nobody is in a hurry there.
+    fn next_below_in_any(&self, query: &[u64], codes: Codes, rows: &[i32], start: usize, bound: u32) -> Found {
+        (start..rows.len()).find_map(|position| {
+            let row = row_at(Some(rows), position);
+            let distance = codes.with(row, self.n_words(), |code| scalar::differing_bits(query, code));
+            (distance < bound).then_some((position, distance))
+        })
     }
 
     fn check_width(&self, query: &[u64]) -> Result<(), Error> {
@@ -362,8 +397,8 @@ impl Hamming {
         Ok(())
     }
 
-    fn check_codes(&self, codes: &[u64], filter: Filter) -> Result<(), Error> {
-        let n = whole_rows("words in a code", codes, self.n_words())?;
+    fn check_codes(&self, codes: Codes, filter: Filter) -> Result<(), Error> {
+        let n = codes.rows(self.n_words())?;
         if let Some(live) = filter.live
             && live.len() < n.div_ceil(8)
         {
@@ -375,6 +410,18 @@ impl Hamming {
             None => Ok(()),
         }
     }
+}
+
+/// Codes in parts of [`TILE_ROWS`] rows at most, each with its first row.
+fn tiles(codes: Codes<'_>, n_words: usize) -> impl Iterator<Item = (Codes<'_>, usize)> {
+    const GROUPS: usize = TILE_ROWS / GROUP_ROWS;
+    let n_sliced = codes.sliced.rows();
+    let sliced = (0..n_sliced.div_ceil(TILE_ROWS)).map(move |tile| {
+        let sliced = codes.sliced.groups(tile * GROUPS, (tile + 1) * GROUPS);
+        (Codes { sliced, rest: &[] }, tile * TILE_ROWS)
+    });
+    let rest = codes.rest.chunks(TILE_ROWS * n_words).map(Codes::from);
+    sliced.chain(rest.zip((n_sliced..).step_by(TILE_ROWS)))
 }
 
 fn whole_rows(what: &'static str, words: &[u64], n_words: usize) -> Result<usize, Error> {

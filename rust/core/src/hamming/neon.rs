@@ -6,14 +6,18 @@
 use std::arch::aarch64::{uint8x16_t, vaddlvq_u8, vaddq_u8, vcntq_u8, vdupq_n_u8, veorq_u8, vld1q_u8};
 
 use super::Kernel;
+use crate::codes::{GROUP_ROWS, HEAD_SLICES, Head, SLICED_WORDS, Tail};
 
 pub(super) static KERNEL: Kernel = Kernel {
     next_below: by_code::next_below,
     next_below_in: by_code::next_below_in,
     distances: by_code::distances,
+    next_below_sliced: by_group::next_below_sliced,
 };
 
 super::by_code::by_code!(#[target_feature(enable = "neon")]);
+super::by_group::by_group!(#[target_feature(enable = "neon")]);
+super::scalar::plain_group!(#[target_feature(enable = "neon")]);
 
 #[target_feature(enable = "neon")]
 fn distance(query: &[u64], code: &[u64]) -> u32 {
