@@ -1,4 +1,4 @@
-//! The Python face of `bsc-core`. Every function here checks its arrays, lets go of the interpreter, calls the core
+//! The Python face of `bsc-core` and `bsc-text`. Every function here checks its arrays, lets go of the interpreter, calls the core
 //! and wraps the result; nothing is computed in this crate.
 
 mod arrays;
@@ -7,6 +7,7 @@ mod error;
 mod guards;
 mod hamming;
 mod table;
+mod text;
 
 use pyo3::prelude::*;
 
@@ -21,6 +22,8 @@ mod binary_semantic_cache_rs {
     use crate::hamming::HammingSimilarity;
     #[pymodule_export]
     use crate::table::{table_find, table_insert, table_remove};
+    #[pymodule_export]
+    use crate::text::TextModel;
     #[pymodule_export]
     use crate::{available_isas, crc32};
 }
