@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from benches import archive, encode, get, imports, lru, memory, put, report, search, semantic, threads
+from benches import archive, encode, get, imports, lru, memory, put, report, search, semantic, text, threads
 from benches.harness import FULL, SMOKE, Row
 from benches.machine import describe, one_cpu
 from benches.published import PublishedUnavailableError, load_published
@@ -26,6 +26,7 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "memory": memory.run,
     "threads": threads.run,
     "semantic": semantic.run,
+    "text": text.run,
     "imports": imports.run,
 }
 _ON_ALL_CPUS = {"threads"}

@@ -51,15 +51,18 @@ impl Linear {
             return Err(Error::Network(format!("a weight beyond {MOST_LEVEL} levels")));
         }
         let depth = inputs / 4;
-        let mut panels = vec![Weights([0; 64]); outputs / 16 * depth];
+        let mut panels = Vec::with_capacity(outputs / 16 * depth);
         let mut sums = vec![[0; 16]; outputs / 16];
-        for (input, row) in levels.chunks_exact(outputs).enumerate() {
-            for (panel, columns) in row.as_chunks::<16>().0.iter().enumerate() {
-                let group = &mut panels[panel * depth + input / 4];
-                for (column, &level) in columns.iter().enumerate() {
-                    group.0[4 * column + input % 4] = level;
-                    sums[panel][column] += i32::from(level);
+        for (panel, sums) in sums.iter_mut().enumerate() {
+            for rows in levels.chunks_exact(4 * outputs) {
+                let mut group = Weights([0; 64]);
+                for (input, row) in rows.chunks_exact(outputs).enumerate() {
+                    for (column, &level) in row[16 * panel..][..16].iter().enumerate() {
+                        group.0[4 * column + input] = level;
+                        sums[column] += i32::from(level);
+                    }
                 }
+                panels.push(group);
             }
         }
         let blocks = |values: &[f32]| values.as_chunks::<16>().0.to_vec();
