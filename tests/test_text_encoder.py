@@ -220,7 +220,9 @@ def test_files_of_another_model_are_refused(files):
             TextModel(damaged, tokenizer)
     cased = json.loads(tokenizer)
     cased["normalizer"]["lowercase"] = False
-    for damaged in (b"", b"{}", json.dumps(cased).encode()):
+    beyond = json.loads(tokenizer)
+    beyond["model"]["vocab"]["the"] = 30_522
+    for damaged in (b"", b"{}", json.dumps(cased).encode(), json.dumps(beyond).encode()):
         with pytest.raises(EmbedderError, match="expected the tokenizer"):
             TextModel(network, damaged)
 

@@ -19,7 +19,8 @@ type Rows<'py, T> = Bound<'py, PyArray2<T>>;
 /// The tokenizer and the int8 network of all-MiniLM-L6-v2. Immutable; threads may share one, and a forked child goes on
 /// using its parent's. No thread outlives a call.
 ///
-/// An embedding depends on the text alone, and is the same bits on every machine.
+/// An embedding depends on the text alone, and is the same bits on every machine; but where a library has set the
+/// processor to take subnormal numbers as zero, some may be others.
 ///
 /// Args:
 ///     network: the bytes of `model.onnx`, as `bsc model install` makes it in int8.

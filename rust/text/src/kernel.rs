@@ -80,6 +80,7 @@ static AVX512: Kernel = kernel!("avx512", Avx512, 8, 8, "avx512f,avx512bw,avx512
 
 impl Kernel {
     /// The kernels of this machine, slowest first.
+    #[allow(unused_mut, reason = "other architectures have the definition alone")]
     pub fn available() -> Vec<&'static Self> {
         let mut found = vec![&SCALAR];
         #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::Error;
 use crate::kernel::Kernel;
-use crate::network::{DIM, Network, Room, WINDOW};
+use crate::network::{DIM, Network, Room, WINDOW, WORDS};
 use crate::tokenizer::Tokenizer;
 
 /// Texts to embeddings. Safe to share between threads, and to use after a fork.
@@ -33,7 +33,7 @@ impl TextModel {
         };
         let kernel = kernel.ok_or_else(|| Error::Isa(isa.unwrap_or("none of them").to_owned()))?;
         let network = Network::read(network)?;
-        let tokenizer = Tokenizer::read(tokenizer)?;
+        let tokenizer = Tokenizer::read(tokenizer, WORDS)?;
         Ok(Self { tokenizer, network, kernel, rooms: Mutex::new(Vec::new()) })
     }
 

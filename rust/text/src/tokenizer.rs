@@ -33,12 +33,13 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`. Its padding and truncation are not obeyed: the model has a window of its own.
+    /// Reads `tokenizer.json`. Its padding and truncation are not obeyed: the model has a window of its own. Every id must
+    /// be below `words`.
     ///
     /// # Errors
     ///
     /// [`Error::Tokenizer`] when it is damaged or asks for anything that is not written here.
-    pub fn read(file: &[u8]) -> Result<Self, Error> {
+    pub fn read(file: &[u8], words: usize) -> Result<Self, Error> {
         let other = |what: &str| Error::Tokenizer(what.to_owned());
         let settings: Value = serde_json::from_slice(file).map_err(|_| other("a damaged file"))?;
         let expected = json!({
@@ -54,7 +55,8 @@ impl Tokenizer {
         {
             return Err(other("other settings"));
         }
-        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let id =
+            |value: &Value| value.as_u64().filter(|&id| id < words as u64).and_then(|id| u32::try_from(id).ok());
         let mut starts = HashMap::new();
         let mut continuations = HashMap::new();
         let mut longest = 0;
@@ -205,7 +207,7 @@ mod tests {
     }
 
     fn ids(text: &str) -> Vec<u32> {
-        let ids = Tokenizer::read(settings().to_string().as_bytes()).unwrap().encode(text);
+        let ids = Tokenizer::read(settings().to_string().as_bytes(), 13).unwrap().encode(text);
         assert_eq!((ids[0], ids[ids.len() - 1]), (2, 3));
         ids[1..ids.len() - 1].to_vec()
     }
@@ -244,12 +246,14 @@ mod tests {
             ("/model/max_input_chars_per_word", json!(50)),
             ("/model/vocab", json!(null)),
             ("/model/vocab/the", json!(-1)),
+            ("/model/vocab/the", json!(13)),
+            ("/added_tokens/0/id", json!(13)),
             ("/added_tokens/0/lstrip", json!(true)),
         ] {
             let mut settings = settings();
             *settings.pointer_mut(pointer).unwrap() = value;
-            assert!(Tokenizer::read(settings.to_string().as_bytes()).is_err(), "{pointer}");
+            assert!(Tokenizer::read(settings.to_string().as_bytes(), 13).is_err(), "{pointer}");
         }
-        assert!(Tokenizer::read(b"{").is_err());
+        assert!(Tokenizer::read(b"{", 13).is_err());
     }
 }
