@@ -22,6 +22,7 @@ from benches import (
     search,
     semantic,
     stores,
+    text,
     threads,
 )
 from benches.harness import FULL, SMOKE, Row
@@ -44,6 +45,7 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "semantic": semantic.run,
     "stores": stores.run,
     "lag": lag.run,
+    "text": text.run,
     "imports": imports.run,
 }
 _ON_ALL_CPUS = {"threads", "lag"}

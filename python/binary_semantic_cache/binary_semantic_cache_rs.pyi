@@ -10,6 +10,7 @@ __all__ = [
     "HammingSimilarity",
     "RustBinaryEncoder",
     "TextGuards",
+    "TextModel",
     "available_isas",
     "cosines",
     "crc32",
@@ -173,3 +174,15 @@ def table_remove(
     tails: NDArray[np.uint16] | None = None,
 ) -> bool:
     """Takes `row` out, if it is there; its code must still stand in `codes`."""
+
+@final
+class TextModel:
+    available_isas: ClassVar[tuple[str, ...]]
+    def __new__(cls, network: bytes, tokenizer: bytes, *, isa: str | None = None) -> TextModel: ...
+    @property
+    def isa(self) -> str: ...
+    def token_ids(self, text: str) -> list[int]: ...
+    def embed(self, texts: Sequence[str], *, threads: int = 1) -> NDArray[np.float32]: ...
+    def encode(
+        self, texts: Sequence[str], encoder: RustBinaryEncoder, *, threads: int = 1
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint64]]: ...

@@ -91,6 +91,7 @@ def _install(namespace: argparse.Namespace) -> int:
 
 def _show(namespace: argparse.Namespace) -> int:
     from binary_semantic_cache.embedders.model_folder import find_model_folder, read_manifest, read_verified
+    from binary_semantic_cache.embedders.text_encoder import runs_in_rust, rust_fingerprint
 
     folder = namespace.folder or find_model_folder(namespace.precision or "int8")
     manifest = read_manifest(folder)
@@ -100,7 +101,10 @@ def _show(namespace: argparse.Namespace) -> int:
     print(f"folder       {folder}")
     print(f"from         {manifest.origin}")
     print(f"made with    {', '.join(f'{name} {version}' for name, version in manifest.made_with.items())}")
-    print(f"fingerprint  {manifest.fingerprint}")
+    in_rust = runs_in_rust(manifest)
+    print(f"fingerprint  {rust_fingerprint(manifest) if in_rust else manifest.fingerprint}")
+    if in_rust:
+        print(f"             {manifest.fingerprint} with runtime='onnxruntime'")
     for name, record in manifest.files.items():
         read_verified(folder, name, manifest)
         print(f"file         {name}, {record.bytes:,} bytes, sha256 {record.sha256}, verified")

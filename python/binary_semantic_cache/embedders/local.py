@@ -1,40 +1,52 @@
-"""all-MiniLM-L6-v2 on this machine's CPU: 384 dimensions, no network, no PyTorch."""
+"""all-MiniLM-L6-v2 on this machine's CPU: 384 dimensions, no network, no PyTorch.
+
+The int8 model runs in Rust, or, where Rust has no kernels for the machine, on ONNX Runtime, as the float32
+model does. Both run one network from one file. But dynamic quantization turns a difference in the last bit of
+a sum into one of a level, and that into many: for three texts in ten the vectors differ, by up to 0.01 in
+cosine, as those of two versions of ONNX Runtime do. So Rust, whose bits are the same everywhere, has a
+fingerprint of its own.
+"""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from binary_semantic_cache.binary_semantic_cache_rs import TextModel
+from binary_semantic_cache.embedders.arguments import check_count
 from binary_semantic_cache.embedders.model_folder import (
     DIMENSION,
-    MODEL_FILE,
-    TOKENIZER_FILE,
     WINDOW,
     Precision,
     find_model_folder,
     read_manifest,
-    read_verified,
 )
-from binary_semantic_cache.errors import (
-    EmbedderError,
-    InvalidTypeError,
-    InvalidValueError,
-    MissingExtraError,
+from binary_semantic_cache.embedders.onnx_model import INSTALL_EXTRA, OnnxModel, import_runtime
+from binary_semantic_cache.embedders.text_encoder import (
+    MOST_THREADS,
+    check_runs_in_rust,
+    load_text_model,
+    runs_in_rust,
+    rust_fingerprint,
 )
+from binary_semantic_cache.embedders.texts import checked_texts
+from binary_semantic_cache.errors import EmbedderError, InvalidValueError
+from binary_semantic_cache.fork import keep_over_fork
 
-__all__ = ["INSTALL_EXTRA", "LocalEmbedder"]
+__all__ = ["INSTALL_EXTRA", "LocalEmbedder", "Runtime"]
 
-INSTALL_EXTRA = "install the extra `local`: pip install onnxruntime tokenizers onnx safetensors"
+Runtime = Literal["rust", "onnxruntime"]
 
 
 class LocalEmbedder:
     """Embeds English text with all-MiniLM-L6-v2: mean of the token vectors, scaled to length 1.
 
     The model is loaded at the first use, after its digest is checked. Safe for use from several threads at
-    once; with `threads=1` it starts none of its own.
+    once, and on both sides of a fork; with `threads=1` it starts none of its own. In Rust it needs no other
+    package and gives the same bits on every machine.
     """
 
     bounded = True
@@ -46,35 +58,40 @@ class LocalEmbedder:
         *,
         precision: Precision | None = None,
         threads: int = 1,
+        runtime: Runtime | None = None,
     ) -> None:
         """Finds the model; loads nothing large and downloads nothing.
 
         Args:
             model_folder: what `bsc model install` made; `None` for the default folder of `precision`.
             precision: what the model must have; `None` for int8 in the default folder, any in another.
-            threads: CPU threads for one text. More shorten long texts; for throughput, one a text is best.
+            threads: CPU threads. In Rust they share the texts of a call; ONNX Runtime sets all to one text.
+            runtime: `None` for Rust where it can run the model, else ONNX Runtime. The vectors of the two
+                differ, and so do the fingerprints: name one to open a cache that was filled with it.
 
         Raises:
             ModelNotFoundError: the model is not installed.
-            MissingExtraError: the extra `local` is not installed.
-            EmbedderError: the folder is damaged, or holds another precision.
+            MissingExtraError: ONNX Runtime is to run the model, and the extra `local` is not installed.
+            EmbedderError: the folder is damaged or holds another precision, or one that Rust is asked to run
+                and cannot.
         """
-        if isinstance(threads, bool) or not isinstance(threads, int):
-            raise InvalidTypeError(f"expected threads to be an int, got {type(threads).__name__}")
-        if threads < 1:
-            raise InvalidValueError(f"expected at least 1 thread, got {threads}")
+        check_count("threads", threads, most=MOST_THREADS)
+        if runtime not in (None, "rust", "onnxruntime"):
+            raise InvalidValueError(f"expected runtime 'rust' or 'onnxruntime', got {runtime!r}")
         if precision not in (None, "int8", "float32"):
             raise InvalidValueError(f"expected precision 'int8' or 'float32', got {precision!r}")
-        _import_runtime()
         self._folder = find_model_folder(precision or "int8") if model_folder is None else Path(model_folder)
         self._manifest = read_manifest(self._folder)
         if precision is not None and self._manifest.precision != precision:
             found = self._manifest.precision
             raise EmbedderError(f"expected the {precision} model in {self._folder}, got {found}")
+        self._in_rust = runtime == "rust" or (runtime is None and runs_in_rust(self._manifest))
+        if self._in_rust:
+            check_runs_in_rust(self._manifest)
+        else:
+            import_runtime()
         self._threads = threads
-        self._lock = threading.Lock()
-        self._network: Any = None
-        self._tokenizer: Any = None
+        self._model = _Slot(self._load, kept_over_fork=self._in_rust or threads == 1)
 
     @property
     def dimension(self) -> int:
@@ -83,8 +100,8 @@ class LocalEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Names the model, the digests of its files, and how tokens become one vector."""
-        return self._manifest.fingerprint
+        """Names the model, the digests of its files, how tokens become one vector, and Rust for its own."""
+        return rust_fingerprint(self._manifest) if self._in_rust else self._manifest.fingerprint
 
     @property
     def max_tokens(self) -> int:
@@ -96,7 +113,8 @@ class LocalEmbedder:
 
         More than `max_tokens` means that `embed` cuts the end off.
         """
-        return len(self._token_ids(text))
+        (item,) = checked_texts([text])
+        return len(self._model.get().token_ids(item))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings of `texts`, shape `(len(texts), 384)`, float32, each of length 1.
@@ -106,64 +124,33 @@ class LocalEmbedder:
             InvalidValueError: a text is not Unicode (it has a lone surrogate).
             EmbedderError: the model is damaged or could not be run.
         """
-        if isinstance(texts, str):
-            raise InvalidTypeError("expected a sequence of strings, got one string; write embed([text])")
-        ids = [self._token_ids(text) for text in texts]
-        vectors = np.empty((len(ids), DIMENSION), dtype=np.float32)
-        for row, text_ids in enumerate(ids):
-            # One text a run: quantization scales are chosen for each run, see model_convert.
-            vectors[row] = self._run(text_ids)
-        return vectors
+        return self._model.get().embed(checked_texts(texts), threads=self._threads)
 
-    def _token_ids(self, text: str) -> list[int]:
-        if not isinstance(text, str):
-            raise InvalidTypeError(f"expected a string, got {type(text).__name__}")
-        self._load()
-        try:
-            ids: list[int] = self._tokenizer.encode(text).ids
-        except (TypeError, UnicodeEncodeError) as exc:
-            raise InvalidValueError("expected Unicode text, got a string with a lone surrogate") from exc
-        return ids
-
-    def _run(self, ids: list[int]) -> NDArray[np.float32]:
-        if len(ids) > WINDOW:
-            ids = [*ids[: WINDOW - 1], ids[-1]]  # the end mark stays
-        try:
-            vector: NDArray[np.float32] = self._network.run(
-                None, {"input_ids": np.array(ids, dtype=np.int64)}
-            )[0]
-        except Exception as exc:  # onnxruntime's errors share no class of their own
-            raise EmbedderError(f"the model in {self._folder} could not be run: {exc}") from exc
-        return vector
-
-    def _load(self) -> None:
-        if self._network is not None:
-            return
-        with self._lock:
-            if self._network is not None:
-                return
-            onnxruntime, tokenizers = _import_runtime()
-            network = read_verified(self._folder, MODEL_FILE, self._manifest)
-            published = read_verified(self._folder, TOKENIZER_FILE, self._manifest)
-            tokenizer = tokenizers.Tokenizer.from_str(published.decode("utf-8"))
-            # The published file pads and cuts at 128 tokens.
-            tokenizer.no_padding()
-            tokenizer.no_truncation()
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.inter_op_num_threads = 1
-            try:
-                session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-            except Exception as exc:  # onnxruntime's errors share no class of their own
-                raise EmbedderError(f"the model in {self._folder} could not be loaded: {exc}") from exc
-            self._tokenizer = tokenizer
-            self._network = session  # last: it tells other threads that both are there
+    def _load(self) -> TextModel | OnnxModel:
+        if self._in_rust:
+            return load_text_model(self._folder, self._manifest)
+        return OnnxModel(self._folder, self._manifest, self._threads)
 
 
-def _import_runtime() -> tuple[Any, Any]:
-    try:
-        import onnxruntime
-        import tokenizers
-    except ImportError as exc:
-        raise MissingExtraError(f"{exc.name} is not installed; {INSTALL_EXTRA}") from exc
-    return onnxruntime, tokenizers
+class _Slot:
+    """What is loaded at the first use, once, and kept over a fork unless threads belong to it."""
+
+    def __init__(self, load: Callable[[], TextModel | OnnxModel], *, kept_over_fork: bool) -> None:
+        self._load = load
+        self._kept = kept_over_fork
+        self._found: TextModel | OnnxModel | None = None
+        self.lock = threading.Lock()
+        keep_over_fork(self)
+
+    def get(self) -> TextModel | OnnxModel:
+        if self._found is None:
+            with self.lock:
+                if self._found is None:
+                    self._found = self._load()
+                return self._found
+        return self._found
+
+    def after_fork_in_child(self) -> None:
+        """Forgets a session whose threads the child does not have; the next use loads another."""
+        if not self._kept:
+            self._found = None

@@ -40,6 +40,12 @@ pub struct RustBinaryEncoder {
     checksum: String,
 }
 
+impl RustBinaryEncoder {
+    pub const fn projection(&self) -> &Projection {
+        &self.projection
+    }
+}
+
 #[pymethods]
 impl RustBinaryEncoder {
     #[new]

@@ -25,6 +25,15 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     raise(py, class, error.to_string())
 }
 
+/// The exception for an error of the text model.
+pub fn text_to_python(py: Python<'_>, error: &bsc_text::Error) -> PyErr {
+    let class = match error {
+        bsc_text::Error::Network(_) | bsc_text::Error::Tokenizer(_) => "EmbedderError",
+        bsc_text::Error::Isa(_) => "UnsupportedIsaError",
+    };
+    raise(py, class, error.to_string())
+}
+
 /// An exception of the package's tree by the name of its class.
 pub fn raise(py: Python<'_>, class: &str, message: String) -> PyErr {
     let found = py.import("binary_semantic_cache.errors").and_then(|errors| errors.getattr(class));

@@ -1,4 +1,4 @@
-//! The Python face of `bsc-core`. Every function here checks its arrays, lets go of the interpreter, calls the core
+//! The Python face of `bsc-core` and `bsc-text`. Every function here checks its arrays, lets go of the interpreter, calls the core
 //! and wraps the result; nothing is computed in this crate.
 
 mod arrays;
@@ -9,6 +9,7 @@ mod guards;
 mod hamming;
 mod rescore;
 mod table;
+mod text;
 
 use pyo3::prelude::*;
 
@@ -27,6 +28,8 @@ mod binary_semantic_cache_rs {
     use crate::rescore::cosines;
     #[pymodule_export]
     use crate::table::{table_find, table_insert, table_remove};
+    #[pymodule_export]
+    use crate::text::TextModel;
     #[pymodule_export]
     use crate::{available_isas, crc32};
 }
