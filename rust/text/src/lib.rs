@@ -1,7 +1,8 @@
 //! From texts to embeddings: the tokenizer and the int8 network of all-MiniLM-L6-v2, without Python or ONNX Runtime.
 //!
-//! The vectors are those that ONNX Runtime gives for the same file, within a cosine of 0.9999; unlike those they are the
-//! same bits on every machine. A text's embedding depends on the text alone. No thread and no lock outlives a call.
+//! The vectors are as near to those that ONNX Runtime gives for the same file as those of two of its versions are to each
+//! other; unlike them they are the same bits on every machine. A text's embedding depends on the text alone. No thread
+//! and no lock outlives a call.
 
 #![allow(
     clippy::inline_always,
