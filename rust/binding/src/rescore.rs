@@ -1,7 +1,6 @@
 //! Cosines with embeddings as entries keep them.
 
 use bsc_core::rescore::{Score, cosine};
-use numpy::PyArrayMethods;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -15,7 +14,8 @@ pub fn cosines(query: &Bound<'_, PyAny>, packed: Vec<Bound<'_, PyAny>>) -> PyRes
     let query = arrays::exact::<f32>("query", query, 1)?;
     let query = query.as_slice()?;
     let score = |blob: &Bound<'_, PyAny>| {
-        match blob.cast::<PyBytes>().map_or(Score::Damaged, |blob| cosine(query, blob.as_bytes())) {
+        let score = blob.cast::<PyBytes>().map_or(Score::Damaged, |blob| cosine(query, blob.as_bytes()));
+        match score {
             Score::Cosine(cosine) => Some(cosine),
             Score::Absent => None,
             Score::Damaged => Some(f64::NAN),

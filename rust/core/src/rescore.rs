@@ -32,9 +32,7 @@ pub fn cosine(query: &[f32], stored: &[u8]) -> Score {
     let n = query.len();
     let sums = match format {
         // The scale cancels out: what counts is the direction of the quantized vector.
-        INT8 if numbers.len() == SCALE_BYTES + n => {
-            level_sums(query, &numbers[SCALE_BYTES..])
-        }
+        INT8 if numbers.len() == SCALE_BYTES + n => level_sums(query, &numbers[SCALE_BYTES..]),
         FLOAT16 if numbers.len() == 2 * n => sums(query, numbers, |&bytes| half(u16::from_le_bytes(bytes))),
         FLOAT32 if numbers.len() == 4 * n => sums(query, numbers, |&bytes| f64::from(f32::from_le_bytes(bytes))),
         _ => return Score::Damaged,
@@ -149,7 +147,8 @@ mod tests {
     fn what_is_not_a_vector_of_the_query_s_size_is_damaged_or_absent() {
         let query = [1.0f32, 0.0];
         assert_eq!(cosine(&query, &[]), Score::Absent);
-        for damaged in [&[INT8][..], &[INT8, 0, 0, 0, 0, 1], &[FLOAT16, 0, 0], &[9, 0, 0], &[FLOAT32, 0, 0, 0, 0]] {
+        for damaged in [&[INT8][..], &[INT8, 0, 0, 0, 0, 1], &[FLOAT16, 0, 0], &[9, 0, 0], &[FLOAT32, 0, 0, 0, 0]]
+        {
             assert_eq!(cosine(&query, damaged), Score::Damaged, "{damaged:?}");
         }
     }
