@@ -6,6 +6,7 @@ mod encoder;
 mod error;
 mod guards;
 mod hamming;
+mod multi_index;
 mod table;
 
 use pyo3::prelude::*;
@@ -19,6 +20,8 @@ mod binary_semantic_cache_rs {
     use crate::guards::TextGuards;
     #[pymodule_export]
     use crate::hamming::HammingSimilarity;
+    #[pymodule_export]
+    use crate::multi_index::MultiIndex;
     #[pymodule_export]
     use crate::table::{table_find, table_insert, table_remove};
     #[pymodule_export]
