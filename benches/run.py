@@ -8,7 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from benches import archive, encode, get, imports, lru, memory, put, report, search, semantic, threads
+from benches import (
+    archive,
+    encode,
+    get,
+    imports,
+    lru,
+    memory,
+    multi_index,
+    put,
+    report,
+    search,
+    semantic,
+    threads,
+)
 from benches.harness import FULL, SMOKE, Row
 from benches.machine import describe, one_cpu
 from benches.published import PublishedUnavailableError, load_published
@@ -19,6 +32,7 @@ __all__ = ["run"]
 _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "encode": encode.run,
     "search": search.run,
+    "multi_index": multi_index.run,
     "get": get.run,
     "lru": lru.run,
     "put": put.run,
