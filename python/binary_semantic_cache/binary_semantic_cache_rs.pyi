@@ -122,7 +122,7 @@ class MultiIndex:
         """Enters `rows` under the codes that stand there in `codes`; a row may be in once."""
 
     def remove(self, row: int, codes: NDArray[np.uint64]) -> bool:
-        """Takes `row` out, whose code must still stand in `codes`; whether it was there, as far as is known."""
+        """Takes `row` out, its code still standing in `codes`; whether it was there, as far as is known."""
 
     def find_nearest(
         self,
