@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
+use memmap2::MmapMut;
+
 /// One cache line.
 pub(super) type Line = [AtomicU64; 8];
 
@@ -18,9 +20,9 @@ pub(super) struct Lines {
 }
 
 struct Segment {
-    words: Box<[AtomicU64]>,
-    /// Words before the first one on a line boundary.
-    skipped: usize,
+    /// Inside `_memory`, from a line boundary on.
+    words: &'static [AtomicU64],
+    _memory: MmapMut,
 }
 
 impl Lines {
@@ -36,34 +38,36 @@ impl Lines {
         let first = if segment == 0 { 0 } else { 1 << (self.first_bits + segment - 1) };
         let len = if segment == 0 { 1 << self.first_bits } else { first };
         let held = self.segments[segment as usize].get_or_init(|| Segment::zeroed(len));
-        &held.words[held.skipped..].as_chunks::<8>().0[line - first]
+        &held.words.as_chunks::<8>().0[line - first]
     }
 }
 
 impl Segment {
+    /// Pages of its own: zeros that cost nothing before they are written, so that a large segment stalls no insert.
+    /// The C library's heap was rejected: once it has held large blocks it serves new ones from there, cleared by
+    /// hand and without huge pages, and a search takes nearly twice as long.
     fn zeroed(lines: usize) -> Self {
         let bytes = lines * LINE_BYTES;
         // Random reads of small pages cost a page walk each, so large segments begin on a huge page.
         let boundary = if bytes < HUGE_PAGE { LINE_BYTES } else { HUGE_PAGE };
-        // Zeros from the system, not written ones: a segment of 2^18 lines would stall an insert for milliseconds.
-        let words = bytemuck::zeroed_slice_box::<AtomicU64>((bytes + boundary) / size_of::<AtomicU64>());
-        let skipped = words.as_ptr().addr().next_multiple_of(boundary) - words.as_ptr().addr();
-        let skipped = skipped / size_of::<AtomicU64>();
+        let mut memory = MmapMut::map_anon(bytes + boundary).expect("memory for the index can be mapped");
+        #[cfg(target_os = "linux")]
         if bytes >= HUGE_PAGE {
-            ask_for_huge_pages(&words[skipped..skipped + bytes / size_of::<AtomicU64>()]);
+            // A refusal costs speed alone.
+            let _ = memory.advise(memmap2::Advice::HugePage);
         }
-        Self { words, skipped }
+        let start = memory.as_mut_ptr();
+        let skipped = start.addr().next_multiple_of(boundary) - start.addr();
+        #[expect(clippy::cast_ptr_alignment, reason = "`boundary` is a multiple of that of a word")]
+        // SAFETY: the words lie inside the map, which has `boundary` bytes to spare and lives as long as the segment;
+        // `start` is a page's, so they are aligned; zeros are valid; nobody else has the map. The reference does not
+        // leave `Lines::at`, which shortens its life to that of the segment.
+        let words = unsafe {
+            std::slice::from_raw_parts(start.add(skipped).cast::<AtomicU64>(), bytes / size_of::<AtomicU64>())
+        };
+        Self { words, _memory: memory }
     }
 }
-
-#[cfg(target_os = "linux")]
-fn ask_for_huge_pages(words: &[AtomicU64]) {
-    // SAFETY: whole pages inside one allocation; this advice changes no content. A refusal costs speed alone.
-    unsafe { libc::madvise(words.as_ptr().cast_mut().cast(), size_of_val(words), libc::MADV_HUGEPAGE) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask_for_huge_pages(_: &[AtomicU64]) {}
 
 /// Begins to load a line that is read soon, into the second-level cache: from memory, 128 lines at a time, that took
 /// 4.9 ns a line, and 9.0 into the first level, which can have fewer under way (Zen 4).
