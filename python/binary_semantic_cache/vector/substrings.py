@@ -1,6 +1,7 @@
 """The multi-index over the rows of an index: built in small steps by those who use it."""
 
 from collections.abc import Callable
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ AUTO_ROWS = 2**20
 AUTO_THRESHOLD = 0.85
 """Below it, misses among a million codes go to the scan, and near codes alone would gain."""
 
-_ROWS_A_STEP = 2048
+_STEP_SECONDS = 0.001
+_ROWS_AT_ONCE, _SLOW_ROWS = 256, 64
 _TOO_MANY = 4
 
 _Found = tuple[int, float] | None
@@ -27,9 +29,9 @@ _Found = tuple[int, float] | None
 class SubstringIndex:
     """Finds near rows without a scan once all rows have been entered.
 
-    A million rows take about half a second to enter, and nobody is made to wait for that: each search enters
-    2,048 more and then scans, until none is left. So the first 500 gets of a large cache take about a
-    millisecond longer each, and a cache that is loaded to be saved again pays nothing. A thread that builds
+    A million rows take most of a second to enter, and nobody is made to wait for that: each search enters
+    more for a millisecond and then scans, until none is left. So the first thousand gets of a large cache
+    take that much longer, and a cache that is loaded to be saved again pays nothing. A thread that builds
     was rejected: it would have to be stopped, forked and mended.
 
     Rows below `_until` are entered and kept up by `add` and `remove`; a step comes to the others. Called with
@@ -75,10 +77,13 @@ class SubstringIndex:
         if threshold < self._least_threshold or space.n < self._least_rows:
             return
         if self._index is None:
-            self._expected = max(2 * space.n, 1024)
+            self._expected = max(space.n, 1024)
             self._index = MultiIndex(self._code_bits, self._expected)
-        if self._until < space.n:
-            end = min(space.n, self._until + _ROWS_A_STEP)
+        began = perf_counter()
+        while self._until < space.n and perf_counter() - began < _STEP_SECONDS:
+            # The very first rows touch all over the tables, and the system clears huge pages for each.
+            some = 1 if self._until < _SLOW_ROWS else _ROWS_AT_ONCE
+            end = min(space.n, self._until + some)
             self._enter(space.live_between(self._until, end), codes, end)
 
     def kernel(self, space: RowSpace) -> Callable[..., _Found] | None:

@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 
 pub use codes::{Codes, RowMajor};
-use group::{Pool, ROW_BITS};
+use group::{Pool, ROW_BITS, TAG_BITS};
 use lines::Lines;
 use search::Search;
 use substring::Substring;
@@ -42,6 +42,10 @@ pub const MOST_ROWS: usize = 1 << ROW_BITS;
 /// Widths of a substring: from what tags need, with some bits left to number groups, to the largest table there may be.
 const LEAST_WIDTH: usize = 8;
 const MOST_WIDTH: usize = 27;
+/// What the number of substrings is chosen for.
+const EXPECTED_THRESHOLD: f64 = 0.85;
+/// Half of what a group holds before it is split.
+const LEAST_ROWS_IN_A_GROUP: f64 = 5.25;
 /// A row of splits is spread over inserts: this many for each, in one of the tables.
 const SPLITS_AN_INSERT: usize = 32;
 const FIRST_EXTENT_LINES: u32 = 12;
@@ -238,17 +242,39 @@ impl MultiIndex {
     }
 }
 
-/// Substrings of about log2(n) bits: then a group of equal substrings holds about one row, and looking up costs as
-/// much as comparing. Source: Norouzi, Punjani, Fleet 2012, section 3.2.
+/// The number of substrings with which a miss at [`EXPECTED_THRESHOLD`] is cheapest. Substrings have about log2(n) bits
+/// then; it pays if the units that are needed fill whole radii. Source: Norouzi, Punjani, Fleet 2012, section 3.2.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a positive number below 2^11"
+    reason = "positive numbers below 2^28"
 )]
 fn substrings_for(code_bits: usize, rows: usize) -> usize {
-    let n = (code_bits as f64 / (rows.max(2) as f64).log2()).round() as usize;
-    n.clamp(code_bits.div_ceil(MOST_WIDTH), code_bits / LEAST_WIDTH)
+    let units = ((1.0 - EXPECTED_THRESHOLD) * code_bits as f64) as usize + 1;
+    let cost = |n: usize| {
+        let (width, wider, mut missing, mut sum) = (code_bits / n, code_bits % n, units, 0.0);
+        let one = |width: usize, radius| {
+            let width = width as u32;
+            cost::unit(width, substring::bits_for(width, rows as f64), radius, rows)
+        };
+        for radius in 0.. {
+            let now = missing.min(n);
+            let wide = now.min(wider);
+            sum += wide as f64 * one(width + 1, radius) + (now - wide) as f64 * one(width, radius);
+            missing -= now;
+            if missing == 0 {
+                break;
+            }
+        }
+        sum
+    };
+    // Wider ones have more groups from the beginning than so many rows fill by half.
+    let widest = ((rows.max(1) as f64 / LEAST_ROWS_IN_A_GROUP).log2().max(0.0) as usize + TAG_BITS as usize)
+        .clamp(LEAST_WIDTH, MOST_WIDTH);
+    let most = code_bits / LEAST_WIDTH;
+    let numbers = code_bits.div_ceil(widest).min(most)..=most;
+    numbers.min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(1)
 }
 
 fn check_size(what: &'static str, got: usize, least: usize, greatest: usize) -> Result<(), Error> {

@@ -47,6 +47,12 @@ impl Growth {
     }
 }
 
+/// The bits that number the groups at first, for about `rows` rows.
+pub(super) fn bits_for(width: u32, rows: f64) -> u32 {
+    let mut bits = width - TAG_BITS..width;
+    bits.find(|&bits| rows <= MOST_ROWS_IN_A_GROUP * f64::from(1 << bits)).unwrap_or(width)
+}
+
 /// The groups of one substring.
 ///
 /// A group is numbered by the lowest bits of the substring, so that groups near a query are enumerated by flipping
@@ -64,9 +70,7 @@ pub(super) struct Substring {
 impl Substring {
     /// Bits `first_bit` to `first_bit + width` of a code, with groups for about `rows` rows.
     pub(super) fn new(first_bit: usize, width: u32, rows: f64) -> Self {
-        let least = width - TAG_BITS;
-        let least_bits =
-            (least..width).find(|&bits| rows <= MOST_ROWS_IN_A_GROUP * f64::from(1 << bits)).unwrap_or(width);
+        let least_bits = bits_for(width, rows);
         let growth = AtomicU64::new(Growth { bits: least_bits, split: 0 }.packed());
         Self { first_bit, width, least_bits, growth, groups: Lines::new(least_bits) }
     }
