@@ -12,7 +12,10 @@ from benches.harness import SMOKE, Case, Contender, Figure, Row, UnequalResultsE
 from benches.report import table
 
 ROOT = Path(__file__).parent.parent
-QUICK = ("encode", "search", "get", "lru", "put", "archive", "semantic", "scopes", "stores", "lag", "imports")
+QUICK = (
+    *("encode", "search", "multi_index", "get", "lru", "put", "archive"),
+    *("semantic", "scopes", "stores", "lag", "imports"),
+)
 
 
 def run_benches(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +39,16 @@ def test_a_smoke_run_prints_one_table_with_a_line_for_each_contender(smoke):
     done, _ = smoke
     lines = done.stdout.splitlines()
     assert all(line.startswith("| ") and line.endswith(" |") for line in lines)
-    for contender in ("once (", "NumPy", "FAISS", "usearch", "published", "OrderedDict", "numpy.load"):
+    for contender in (
+        "once (",
+        "NumPy",
+        "FAISS",
+        "MultiHash",
+        "usearch",
+        "published",
+        "OrderedDict",
+        "numpy.load",
+    ):
         assert any(contender in line for line in lines), contender
 
 

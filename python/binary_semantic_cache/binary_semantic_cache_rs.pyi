@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "HammingSimilarity",
+    "MultiIndex",
     "RustBinaryEncoder",
     "TextGuards",
     "TextModel",
@@ -112,6 +113,47 @@ class HammingSimilarity:
     def batch_similarity(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.float32]: ...
     def distance(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> int: ...
     def similarity(self, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float: ...
+
+@final
+class MultiIndex:
+    """Rows by the substrings of their codes: `HammingSimilarity.find_nearest` for a million codes and more.
+
+    Holds row numbers in native memory, about 100 bytes a row at 256 bits; the codes stay in the caller's
+    array. Searches run side by side and beside one writer. What was inserted under one code is removed under
+    the same code.
+    """
+
+    def __new__(
+        cls, code_bits: int = 256, expected_rows: int = 1_000_000, *, isa: str | None = None
+    ) -> MultiIndex: ...
+    @property
+    def code_bits(self) -> int: ...
+    @property
+    def n_words(self) -> int: ...
+    @property
+    def n_substrings(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def searches(self) -> tuple[int, int]:
+        """Searches so far: `(answered, scanned)`, by the index alone and by a scan."""
+
+    def __len__(self) -> int: ...
+    def insert(self, rows: NDArray[np.int32], codes: NDArray[np.uint64]) -> None:
+        """Enters `rows` under the codes that stand there in `codes`; a row may be in once."""
+
+    def remove(self, row: int, codes: NDArray[np.uint64]) -> bool:
+        """Takes `row` out, its code still standing in `codes`; whether it was there, as far as is known."""
+
+    def find_nearest(
+        self,
+        query: NDArray[np.uint64],
+        codes: NDArray[np.uint64],
+        threshold: float,
+        *,
+        live: NDArray[np.uint8] | None = None,
+    ) -> tuple[int, float] | None:
+        """What `HammingSimilarity.find_nearest` gives, provided that every live row was inserted."""
 
 @final
 class TextGuards:

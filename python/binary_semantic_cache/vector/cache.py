@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 from os import PathLike
 from time import time
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,13 @@ from binary_semantic_cache.vector.codes import prefers_slices
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.index import Index
 from binary_semantic_cache.vector.response_column import ResponseColumn
+from binary_semantic_cache.vector.substrings import (
+    AUTO_ROWS,
+    AUTO_THRESHOLD,
+    LEAST_BITS,
+    MOST_BITS,
+    SubstringIndex,
+)
 
 __all__ = ["BinarySemanticCache", "CacheEntry", "CacheStats", "Encoder"]
 
@@ -95,6 +102,11 @@ class BinarySemanticCache:
         encoder: makes the codes, and must be the same for all the cache's life and for its files.
         max_entries: a further put evicts the least recently used entry; nothing is allocated beforehand.
         similarity_threshold: least similarity of a hit, 0.0 to 1.0.
+        search: how `get` finds the nearest code; the result is the same. "scan" reads all codes.
+            "multi-index" reads a small part of them, exactly, for about 100 bytes more an entry (at 256 bits)
+            and 2 us more a put; it is built by the first gets, a step each, and pays from some 100,000
+            entries and thresholds of 0.85 on. "auto" does so from 2**20 entries and a threshold of 0.85 on.
+            `get_many` scans, as it reads the codes once for all.
 
     Raises:
         InvalidTypeError: an argument has the wrong type.
@@ -102,7 +114,12 @@ class BinarySemanticCache:
     """
 
     def __init__(
-        self, encoder: Encoder, max_entries: int = 100_000, similarity_threshold: float = 0.80
+        self,
+        encoder: Encoder,
+        max_entries: int = 100_000,
+        similarity_threshold: float = 0.80,
+        *,
+        search: Literal["auto", "scan", "multi-index"] = "auto",
     ) -> None:
         if not all(hasattr(encoder, name) for name in _ENCODER_NAMES):
             raise InvalidTypeError(f"expected an encoder such as RustBinaryEncoder, got {_kind(encoder)}")
@@ -113,12 +130,15 @@ class BinarySemanticCache:
         # Weak, so that a cache that nobody holds is gone at once and not with the next cyclic collection.
         fit_responses = weakref.WeakMethod(self._fit_responses)
         hamming = HammingSimilarity(encoder.code_bits)
+        substrings = _substrings_for(search, encoder.code_bits, self._max_entries, self._threshold)
         self._index = Index(
             hamming,
             self._max_entries,
             unique=True,
             scoped=False,
-            sliced=prefers_slices(hamming),
+            # The multi-index reads single codes, which stand in sixteen places when they are sliced.
+            sliced=substrings is None and prefers_slices(hamming),
+            substrings=substrings,
             mended=lambda n, dead: (fit_responses() or _nothing)(n, dead),
         )
         self._lock = self._index.lock
@@ -398,6 +418,22 @@ def _checked_threshold(threshold: float) -> float:
     if not 0.0 <= threshold <= 1.0:
         raise InvalidValueError(f"expected similarity_threshold from 0.0 to 1.0, got {threshold}")
     return float(threshold)
+
+
+def _substrings_for(search: str, code_bits: int, max_entries: int, threshold: float) -> SubstringIndex | None:
+    if search not in ("auto", "scan", "multi-index"):
+        raise InvalidValueError(f"expected search to be auto, scan or multi-index, got {search!r}")
+    is_possible = LEAST_BITS <= code_bits <= MOST_BITS
+    if search == "multi-index":
+        if not is_possible:
+            raise InvalidValueError(
+                f"expected codes of {LEAST_BITS} to {MOST_BITS} bits for a multi-index, got {code_bits} bits"
+            )
+        return SubstringIndex(code_bits)
+    pays = max_entries >= AUTO_ROWS and threshold >= AUTO_THRESHOLD
+    return (
+        SubstringIndex(code_bits, least_rows=AUTO_ROWS) if search == "auto" and is_possible and pays else None
+    )
 
 
 def _nothing(_: int, __: NDArray[np.int32] | None) -> None: ...

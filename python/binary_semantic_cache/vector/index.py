@@ -15,6 +15,7 @@ from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.lru import LruList
 from binary_semantic_cache.vector.rows import RowSpace
 from binary_semantic_cache.vector.scopes import ScopeRows
+from binary_semantic_cache.vector.substrings import SubstringIndex
 from binary_semantic_cache.vector.table import CodeTable
 
 __all__ = ["Index"]
@@ -59,6 +60,8 @@ class Index:
         scoped: rows belong to scopes, small non-negative numbers, and a search can be kept to one.
         sliced: codes of 256 bits are kept as a search over all of them at a similarity from about 0.78 on
             reads them quickest; others, and those within a scope, are then slower.
+        substrings: finds near rows without a scan in unscoped searches; none by default. Not together with
+            `sliced`.
         mended: called after a mend with the number of rows and those that hold nothing, or with `None` for
         the rows
             when all content is gone.
@@ -72,6 +75,7 @@ class Index:
         unique: bool,
         scoped: bool,
         sliced: bool = False,
+        substrings: SubstringIndex | None = None,
         mended: Callable[[int, NDArray[np.int32] | None], object] = lambda *_: None,
     ) -> None:
         self.lock = threading.RLock()
@@ -89,6 +93,7 @@ class Index:
         self._lru = LruList()
         self._table = CodeTable() if unique else None
         self._scopes = ScopeRows() if scoped else None
+        self._substrings = substrings
         keep_over_fork(self)
 
     def __len__(self) -> int:
@@ -99,6 +104,7 @@ class Index:
         """Bytes that the entries take; room not yet used is not resident and not counted."""
         row_bytes = self.columns.row_bytes + 8 + (0 if self._scopes is None else 8)
         tables = 0 if self._table is None else self._table.nbytes
+        tables += 0 if self._substrings is None else self._substrings.nbytes
         lists = 0 if self._scopes is None else self._scopes.nbytes
         return self._space.n * row_bytes + self._space.nbytes + tables + lists
 
@@ -187,6 +193,8 @@ class Index:
         if self._table is not None:
             codes, *sliced = columns.codes.all()
             self._table.insert(codes, row, *sliced)
+        if self._substrings is not None:
+            self._substrings.add(columns.codes.all().codes, row)
         if self._scopes is not None:
             self._scopes.add(scope, row)
         self._size += 1
@@ -258,6 +266,8 @@ class Index:
         self._lru.fill(n)
         if self._table is not None:
             self._table.clear()
+        if self._substrings is not None:
+            self._substrings.clear()
         if self._scopes is not None:
             rows = np.arange(n, dtype=np.int32)
             self._scopes.restore(rows, rows[:0] if scopes is None else scopes, n)
@@ -281,6 +291,8 @@ class Index:
         self._lru.restore(rows[by_use], columns.capacity)
         if self._table is not None:
             self._table.clear()
+        if self._substrings is not None:
+            self._substrings.clear()
         if self._scopes is not None:
             self._scopes.restore(rows, self._scopes.scopes_of(rows), columns.capacity)
         self._size = rows.size
@@ -292,19 +304,22 @@ class Index:
         self, query: NDArray[np.uint64], threshold: float, scope: int | None = None
     ) -> tuple[int, float] | None:
         """`(row, similarity)` of the most similar entry that reaches `threshold`; lowest row among equals."""
-        return self._search(_row_of_pair, scope, self._hamming.find_nearest, query, threshold)
+        if self._substrings is not None and scope is None:
+            self.mend()
+            self._substrings.prepare(self.columns.codes.all().codes, self._space)
+        return self._search(_row_of_pair, scope, self._nearest_kernel, query, threshold)
 
     def nearest_batch(
         self, queries: NDArray[np.uint64], threshold: float, scope: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """`nearest` of each query: rows, -1 for a miss, and similarities, nan for a miss."""
-        return self._search(_hit_rows, scope, self._hamming.find_nearest_batch, queries, threshold)
+        return self._search(_hit_rows, scope, lambda _: self._hamming.find_nearest_batch, queries, threshold)
 
     def within(
         self, query: NDArray[np.uint64], threshold: float, limit: int, scope: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """`(rows, distances)` of the `limit` most similar entries that reach `threshold`, nearest first."""
-        return self._search(_hit_rows, scope, self._hamming.find_within, query, threshold, limit)
+        return self._search(_hit_rows, scope, lambda _: self._hamming.find_within, query, threshold, limit)
 
     def after_fork_in_child(self) -> None:
         """Takes no search as running: for a forked child, which has none of the threads that ran them."""
@@ -314,15 +329,19 @@ class Index:
         self,
         rows_of: Callable[[_Found], Iterable[int]],
         scope: int | None,
-        kernel: Callable[..., _Found],
+        kernel_for: Callable[[int | None], Callable[..., _Found]],
         query: NDArray[np.uint64],
         *args: float,
     ) -> _Found:
-        """What `kernel` finds, run without the lock; again if a row it found was removed meanwhile."""
+        """What a kernel finds, run without the lock; again if a row it found was removed meanwhile.
+
+        It is chosen anew for each run: an index of substrings is kept up only until it is replaced.
+        """
         space, lock, held_once = self._space, self.lock, (1, threading.get_ident())
         for _ in range(_ROUNDS):
             self.mend()
             first_id, n_removals, array = self._first_id, self._n_removals, space.array
+            kernel = kernel_for(scope)
             view = self._view(scope)
             # From here to the end of `finally` an interrupt may come after any call, and must leave the lock
             # held and the search counted off. `acquire` could itself be interrupted; what `Condition` uses
@@ -355,7 +374,14 @@ class Index:
                 and all(map(space.is_live, rows_of(found)))
             ):
                 return found
+        kernel = kernel_for(scope)
         return _called(kernel, query, args, *self._view(scope))
+
+    def _nearest_kernel(self, scope: int | None) -> Callable[..., tuple[int, float] | None]:
+        indexed = (
+            None if self._substrings is None or scope is not None else self._substrings.kernel(self._space)
+        )
+        return indexed or self._hamming.find_nearest
 
     def _view(self, scope: int | None) -> tuple[Rows, NDArray[np.uint8] | None, NDArray[np.int32] | None]:
         """What a search that starts now may read: codes, the bitmap of live rows, the rows of the scope."""
@@ -371,6 +397,8 @@ class Index:
         if self._table is not None:
             codes, *sliced = self.columns.codes.all()
             self._table.remove(codes, row, *sliced)
+        if self._substrings is not None:
+            self._substrings.remove(self.columns.codes.all().codes, row)
         if self._scopes is not None:
             self._scopes.remove(row, searching=self._space.searches > 0)
         self._lru.remove(row)

@@ -83,6 +83,15 @@ class RowSpace:
         bits = np.unpackbits(self._live, count=self.n, bitorder="little")
         return np.flatnonzero(bits).astype(np.int32)
 
+    def live_between(self, first: int, end: int) -> NDArray[np.int32]:
+        """The rows from `first` to below `end` that hold an entry, ascending."""
+        rows = np.arange(first, end, dtype=np.int32)
+        if self._live is None:
+            return rows
+        bits = np.unpackbits(self._live[first >> 3 : (end + 7) >> 3], bitorder="little")
+        live: NDArray[np.int32] = rows[bits[first & 7 :][: end - first] == 1]
+        return live
+
     def view_live(self) -> NDArray[np.uint8] | None:
         """The bitmap of rows 0 to `n - 1` for a search that starts now; `None` without dead rows."""
         if self._live is None or not self._n_dead:

@@ -10,6 +10,7 @@ pub mod error;
 pub mod guards;
 pub mod hamming;
 pub mod isa;
+pub mod multi_index;
 pub mod projection;
 pub mod rescore;
 pub mod table;
@@ -18,6 +19,7 @@ pub use codes::{Codes, Sliced};
 pub use error::Error;
 pub use hamming::{Filter, Hamming, Nearest};
 pub use isa::Isa;
+pub use multi_index::MultiIndex;
 pub use projection::Projection;
 
 /// Number of 64-bit words that hold `code_bits` bits.
