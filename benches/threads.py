@@ -31,7 +31,7 @@ def run(setting: Setting) -> Iterator[Row]:
         get, inputs = _id_getter(cache), list(asked)
         found = [get(embedding) for embedding in inputs]
         check_equal("get", f"a {kind}", [kind == "hit"] * _GETS, [entry_id is not None for entry_id in found])
-        goal = Figure.at_least(1.5) if len(os.sched_getaffinity(0)) > 1 else None
+        goal = Figure.at_least(1.7) if len(os.sched_getaffinity(0)) > 1 else None
         yield from _compare(setting, f"get from 2 threads, {kind}, each", n, get, inputs, found, goal)
     blocks = [block.tobytes() for block in np.zeros((_GETS, 1 << 18), np.uint8)]
     digests = [_digest(block) for block in blocks]

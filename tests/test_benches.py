@@ -147,6 +147,6 @@ def test_figures_are_drawn_of_what_was_measured_at_two_sizes_or_more(tmp_path):
         for name in ("FAISS", "read 32 B once (memchr)")
     ]
     memory = [_row("resident, an entry", 1000, "B", 77.0, "published", 53.0)]
-    assert [path.name for path in draw(search + memory, tmp_path)] == ["speed-search.png"]
-    assert (tmp_path / "speed-search.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in draw(search + memory, tmp_path)] == ["speed-search-0.80.png"]
+    assert (tmp_path / "speed-search-0.80.png").read_bytes().startswith(b"\x89PNG")
     assert draw(memory, tmp_path / "none") == []
