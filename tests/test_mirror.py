@@ -287,3 +287,13 @@ def test_a_store_that_gives_another_number_of_vectors_is_refused(counting, monke
         monkeypatch.setattr(counting, "vectors", lambda _, wrong=wrong: wrong)
         with pytest.raises(StoreError, match="another number of vectors"):
             mirror.vectors(ids)
+
+
+@pytest.mark.parametrize("change", [{"scopes": b"s" * 17}, {"ids": b"i" * 9}, {"scopes": b""}])
+def test_columns_that_do_not_fit_together_are_refused(store, monkeypatch, change):
+    store.put_many([entry(1)])
+    cursor, pairs, chunks = store.packed()
+    wrong = [chunk._replace(**change) for chunk in chunks]
+    monkeypatch.setattr(store, "packed", lambda: (cursor, pairs, iter(wrong)))
+    with pytest.raises(StoreError, match="8 bytes of id and 16 of scope"):
+        make(store).sync()

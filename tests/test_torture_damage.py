@@ -282,3 +282,20 @@ def test_pages_in_the_wrong_order_do_not_make_a_fold_run_for_ever(tmp_path, plac
         with suppress(CorruptFileError):
             read(store)
         store.close()
+
+
+@pytest.mark.parametrize(("column", "value"), [("scope", b"nine bytes"), ("scope", b""), ("code", b"c" * 31)])
+def test_a_scope_or_code_of_another_length_is_an_error_of_the_tree(tmp_path, column, value):
+    with make_cache(tmp_path / "c.db") as cache:
+        for number in range(3):
+            cache.put(PROMPTS[number], "answer")
+    db = sqlite3.connect(tmp_path / "c.db")
+    db.execute(f"UPDATE entry SET {column} = ? WHERE id = 2", (value,))
+    db.commit()
+    db.close()
+    with pytest.raises(CorruptFileError, match="16 bytes and codes of one length"):
+        make_cache(tmp_path / "c.db")
+    store = SQLiteStore(tmp_path / "c.db")
+    with pytest.raises(CorruptFileError, match="16 bytes and codes of one length"):
+        store.compact()
+    store.close()

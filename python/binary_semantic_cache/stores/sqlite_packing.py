@@ -15,7 +15,7 @@ from binary_semantic_cache.errors import CorruptFileError, StoreError
 from binary_semantic_cache.stores import Packed, pack
 from binary_semantic_cache.stores.sqlite_file import SQLiteFile
 from binary_semantic_cache.stores.sqlite_lease import Lease, UpkeepTakenError, held_by_another
-from binary_semantic_cache.stores.sqlite_rows import last_of, last_seq, sound
+from binary_semantic_cache.stores.sqlite_rows import last_of, last_seq, located, sound
 
 __all__ = ["FOLDED", "ROWS_AT_ONCE", "Packing", "is_whole"]
 
@@ -159,7 +159,7 @@ class Packing:
             if not rows:
                 return
             last = last_of(rows, last)
-            yield from pack((i, sound(scope, bytes), sound(code, bytes)) for i, scope, code in rows)
+            yield from pack(located(rows))
 
 
 def _pack_range(db: sqlite3.Connection, first_id: int, last_id: int) -> None:
@@ -168,7 +168,7 @@ def _pack_range(db: sqlite3.Connection, first_id: int, last_id: int) -> None:
     rows = db.execute(
         "SELECT id, scope, code FROM entry WHERE id BETWEEN ? AND ? ORDER BY id", (first_id, last_id)
     ).fetchall()
-    for columns in pack((i, sound(scope, bytes), sound(code, bytes)) for i, scope, code in rows):
+    for columns in pack(located(rows)):
         row = (first_id, last_id, int(columns.codes != b""), *columns)
         db.execute("INSERT INTO packed VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, _checksum(row)))
 

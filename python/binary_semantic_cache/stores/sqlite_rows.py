@@ -19,12 +19,15 @@ __all__ = [
     "kind_of_change",
     "last_of",
     "last_seq",
+    "located",
     "moved_place",
     "only",
     "put_line",
     "sound",
     "stored_row",
 ]
+
+_SCOPE_BYTES = 16
 
 _logger = logging.getLogger(__name__)
 
@@ -136,6 +139,18 @@ def sound(value: Any, kind: type) -> Any:
             f"a cache file is damaged: expected {kind.__name__}, got {type(value).__name__}"
         )
     return value
+
+
+def located(rows: list[tuple[Any, ...]]) -> list[tuple[int, bytes, bytes]]:
+    """Id, scope and code of entries, if they are of the lengths that such columns have."""
+    found = [(entry_id, sound(scope, bytes), sound(code, bytes)) for entry_id, scope, code in rows]
+    code_lengths = {len(code) for _, _, code in found if code}
+    if len(code_lengths) > 1 or any(len(scope) != _SCOPE_BYTES for _, scope, _ in found):
+        raise CorruptFileError(
+            "a cache file is damaged: expected scopes of 16 bytes and codes of one length; "
+            "`bsc verify --repair` keeps the entries that are sound"
+        )
+    return found
 
 
 def last_of(rows: list[tuple[Any, ...]], before: int) -> int:

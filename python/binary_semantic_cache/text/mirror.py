@@ -312,7 +312,12 @@ def _loaded(
     """Ids ascending and each once, scopes `(n, 2)`, codes `(n, n_words)`, whether each has a code."""
     ids, scopes, codes, searched = [], [], [], []
     for chunk in chunks:
-        n = len(chunk.ids) // 8
+        n, rest = divmod(len(chunk.ids), 8)
+        if rest or len(chunk.scopes) != 16 * n:
+            raise StoreError(
+                "expected 8 bytes of id and 16 of scope an entry from the store, "
+                f"got {len(chunk.ids)} and {len(chunk.scopes)}"
+            )
         has_codes = len(chunk.codes) == 8 * n_words * n
         ids.append(np.frombuffer(chunk.ids, "<u8"))
         scopes.append(np.frombuffer(chunk.scopes, "<u8").reshape(n, 2))
