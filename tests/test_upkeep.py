@@ -250,26 +250,24 @@ def test_a_damaged_lease_holds_nobody_up(path, value):
     store.close()
 
 
-def test_a_compaction_waits_for_another(path):
+def test_a_compaction_waits_for_another(path, monkeypatch):
     store = make_store(path, timeout=60.0)
-    taken, done = threading.Event(), []
+    taken, waited, done = threading.Event(), threading.Event(), []
 
     def hold():
         with Lease(store._file).held(0.0):
             taken.set()
-            while not waited:
-                time.sleep(0.001)
-            done.append("held")
+            if waited.wait(30.0):
+                done.append("held")
 
-    waited, real = [], sqlite_lease.sleep
+    real = sqlite_lease.sleep
+    monkeypatch.setattr(sqlite_lease, "sleep", lambda seconds: (waited.set(), real(seconds)))
     thread = threading.Thread(target=hold)
     thread.start()
     taken.wait()
-    sqlite_lease.sleep = lambda seconds: (waited.append(1), real(seconds))
     try:
         store.compact()
     finally:
-        sqlite_lease.sleep = real
         thread.join()
     assert done == ["held"]
     check(path, store)
