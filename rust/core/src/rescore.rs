@@ -42,6 +42,25 @@ pub fn cosine(query: &[f32], stored: &[u8]) -> Score {
     Score::Cosine(if length > 0.0 && length.is_finite() { sums.product / length } else { 0.0 })
 }
 
+/// The numbers of a stored vector, up to a factor; `None` for an absent or damaged one.
+#[must_use]
+pub fn unpacked(stored: &[u8], dim: usize) -> Option<Vec<f32>> {
+    let (&format, numbers) = stored.split_first()?;
+    #[expect(clippy::cast_possible_truncation, reason = "half precision fits")]
+    match format {
+        INT8 if numbers.len() == SCALE_BYTES + dim => {
+            Some(numbers[SCALE_BYTES..].iter().map(|level| f32::from(level.cast_signed())).collect())
+        }
+        FLOAT16 if numbers.len() == 2 * dim => {
+            Some(numbers.as_chunks::<2>().0.iter().map(|&bytes| half(u16::from_le_bytes(bytes)) as f32).collect())
+        }
+        FLOAT32 if numbers.len() == 4 * dim => {
+            Some(numbers.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        }
+        _ => None,
+    }
+}
+
 struct Sums {
     product: f64,
     square: f64,
