@@ -125,16 +125,19 @@ class ProxyServer:
         finally:
             self._ready.set()
 
-    # Clients
+    # Clients. An answer is stored after its last byte was sent: `settled` returns when it is.
 
     def openai(self, key: str = "sk-alice") -> openai.OpenAI:
         # To look at certificates takes longer than all that is asked here.
         http = httpx.Client(verify=False, timeout=_SECONDS)
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, http_client=http)
+        made = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, http_client=http)
+        made.settled = self.wait_until_quiet
+        return made
 
     def anthropic(self, key: str = "sk-alice") -> anthropic.Anthropic:
-        http = httpx.Client(verify=False, timeout=_SECONDS)
-        return anthropic.Anthropic(base_url=self.url, api_key=key, max_retries=0, http_client=http)
+        made = anthropic.Anthropic(base_url=self.url, api_key=key, max_retries=0)
+        made.settled = self.wait_until_quiet
+        return made
 
     def http(self, key: str = "sk-alice") -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"}

@@ -73,6 +73,7 @@ def test_who_asks_the_same_meanwhile_gets_the_answer_on_its_way(
     told = headers_of(joined)
     assert (told["cache"], told["reason"]) == ("miss", "joined")
     assert said_in(lead) == said_in(joined) == f"trial tells alice about «{QUESTION}» (call 2)"
+    proxy.wait_until_quiet()
     with proxy.http() as http:
         assert headers_of(post(http, stream=True))["cache"] == "exact"
 

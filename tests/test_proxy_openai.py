@@ -49,6 +49,7 @@ def client(proxy):
 
 def ask(client, content=QUESTION, headers=None, **more):
     """The completion, and what the proxy said of it."""
+    client.settled()
     raw = client.chat.completions.with_raw_response.create(
         **chat_body(content, **more), extra_headers=headers or {}
     )
@@ -166,6 +167,7 @@ def test_the_asynchronous_client_gets_the_same(model, proxy):
             base_url=f"{proxy.url}/v1", api_key="sk-alice", max_retries=0
         ) as client:
             whole = await client.chat.completions.create(**chat_body(QUESTION))
+            proxy.wait_until_quiet()
             stream = await client.chat.completions.create(**chat_body(NEAR, stream=True))
             pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
         return whole.choices[0].message.content, "".join(pieces)
