@@ -143,3 +143,93 @@ MESSAGES = joined(
         context_management=st.none() | OBJECTS,
     ),
 )
+
+COMPLETION_CHOICES = joined(
+    st.fixed_dictionaries({"text": TEXTS}),
+    some(
+        logprobs=st.none()
+        | st.lists(st.tuples(TEXTS, st.none() | st.floats(-9, 0), NUMBERS), max_size=9).map(
+            lambda rows: {
+                "tokens": [row[0] for row in rows],
+                "token_logprobs": [row[1] for row in rows],
+                "top_logprobs": None,
+                "text_offset": [row[2] for row in rows],
+            }
+        )
+    ),
+    st.fixed_dictionaries({"finish_reason": st.sampled_from(["stop", "length"])}),
+)
+COMPLETIONS = joined(
+    st.fixed_dictionaries(
+        {
+            "id": NAMES,
+            "object": st.just("text_completion"),
+            "created": NUMBERS,
+            "model": NAMES,
+            "choices": st.lists(COMPLETION_CHOICES, min_size=1, max_size=3).map(listed),
+            "usage": OPENAI_USAGE,
+        }
+    ),
+    some(system_fingerprint=st.none() | NAMES),
+)
+
+DONE = st.fixed_dictionaries({"status": st.just("completed")})
+OUTPUT_TEXTS = joined(
+    st.fixed_dictionaries(
+        {"type": st.just("output_text"), "text": TEXTS, "annotations": st.lists(OBJECTS, max_size=2)}
+    ),
+    some(logprobs=TOKENS),
+)
+PARTS = OUTPUT_TEXTS | st.fixed_dictionaries({"type": st.just("refusal"), "refusal": TEXTS})
+ITEMS = st.one_of(
+    joined(
+        st.fixed_dictionaries({"type": st.just("message"), "role": st.just("assistant")}),
+        DONE,
+        st.fixed_dictionaries({"content": st.lists(PARTS, max_size=2)}),
+    ),
+    joined(
+        st.fixed_dictionaries(
+            {
+                "type": st.just("reasoning"),
+                "summary": st.lists(
+                    st.fixed_dictionaries({"type": st.just("summary_text"), "text": TEXTS}), max_size=2
+                ),
+            }
+        ),
+        some(encrypted_content=st.none() | NAMES),
+    ),
+    joined(
+        st.fixed_dictionaries({"type": st.just("function_call"), "name": NAMES, "arguments": TEXTS}), DONE
+    ),
+    st.fixed_dictionaries({"type": st.just("custom_tool_call"), "name": NAMES, "input": TEXTS}),
+    joined(st.fixed_dictionaries({"type": st.just("web_search_call"), "action": OBJECTS}), DONE),
+)
+
+
+def identified(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items, each with names of its own."""
+    called = ("function_call", "custom_tool_call")
+    return [
+        {"id": f"item_{i}", **({"call_id": f"call_{i}"} if item["type"] in called else {}), **item}
+        for i, item in enumerate(items)
+    ]
+
+
+RESPONSES = joined(
+    st.fixed_dictionaries(
+        {
+            "id": NAMES,
+            "object": st.just("response"),
+            "created_at": NUMBERS,
+            "status": st.just("completed"),
+            "error": st.none(),
+            "incomplete_details": st.none(),
+            "model": NAMES,
+            "output": st.lists(ITEMS, max_size=4).map(identified),
+            "usage": st.fixed_dictionaries(
+                {"input_tokens": NUMBERS, "output_tokens": NUMBERS, "total_tokens": NUMBERS}
+            ),
+        }
+    ),
+    some(completed_at=NUMBERS, metadata=OBJECTS, tools=st.lists(OBJECTS, max_size=1)),
+)

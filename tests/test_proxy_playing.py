@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_answers import CHATS, MESSAGES
+from api_answers import CHATS, COMPLETIONS, MESSAGES, RESPONSES
 from binary_semantic_cache.proxy.apis.all import APIS
 from binary_semantic_cache.proxy.sse import EventReader
 
 USAGE = {"stream": True, "stream_options": {"include_usage": True}}
-ANSWERS = {"/v1/chat/completions": CHATS, "/v1/messages": MESSAGES}
+ANSWERS = {
+    "/v1/chat/completions": CHATS,
+    "/v1/completions": COMPLETIONS,
+    "/v1/responses": RESPONSES,
+    "/v1/messages": MESSAGES,
+}
 PLAYED = st.sampled_from(sorted(ANSWERS)).flatmap(lambda path: st.tuples(st.just(path), ANSWERS[path]))
 
 
