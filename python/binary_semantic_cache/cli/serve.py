@@ -158,7 +158,7 @@ def _demonstrate(configuration: "Configuration") -> int:
 
 @contextmanager
 def _demo_file(settings: "ProxySettings") -> Iterator[str]:
-    """Where the demo keeps its answers: as configured, in memory, or for several workers in a file of its own."""
+    """Where the demo keeps its answers: as configured, or for several workers in a file that goes."""
     import tempfile
 
     if settings.server.workers == 1 or settings.cache.path != type(settings.cache)().path:

@@ -26,7 +26,9 @@ def banner(started: "Started", settings: "ProxySettings", warnings: Sequence[str
     return "\n".join(f"  {name:<11} {value}" for name, value in _rows(started, settings, warnings))
 
 
-def _rows(started: "Started", settings: "ProxySettings", warnings: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _rows(
+    started: "Started", settings: "ProxySettings", warnings: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     server, cache, upstream = settings.server, settings.cache, settings.upstream
     workers = f"{server.workers} workers" if server.workers > 1 else "1 worker"
     yield "bsc serve", f"{__version__}, {workers}, in front of {upstream.openai} and {upstream.anthropic}"

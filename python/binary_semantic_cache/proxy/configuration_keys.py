@@ -1,4 +1,4 @@
-"""Every key that a configuration may hold: its name, its variable, its type, its values. Read off the settings."""
+"""Every key that a configuration may hold: name, variable, type, values. Read off the settings."""
 
 import types
 from collections.abc import Mapping
@@ -136,7 +136,8 @@ def _all_keys() -> dict[str, Key]:
         settings: Any = table.default_factory
         hints = get_type_hints(settings)
         for field in fields(settings):
-            default = field.default_factory() if field.default is MISSING else field.default  # type: ignore[misc]
+            make: Any = field.default_factory
+            default = make() if field.default is MISSING else field.default
             key = _key(table.name, field.name, hints[field.name], default, is_secret=not field.repr)
             found[key.path] = key
     return found
@@ -158,6 +159,10 @@ def settings_from(values: Mapping[str, Any]) -> ProxySettings:
     tables = {}
     for table in fields(ProxySettings):
         make: Any = table.default_factory
-        own = {key.name: values[key.path] for key in KEYS.values() if key.table == table.name and key.path in values}
+        own = {
+            key.name: values[key.path]
+            for key in KEYS.values()
+            if key.table == table.name and key.path in values
+        }
         tables[table.name] = make(**own)
     return ProxySettings(**tables)

@@ -18,9 +18,9 @@ def conflicts(settings: ProxySettings) -> Iterator[str]:
     is_closed = keys.accept == "configured" and keys.known
     if not is_loopback(server.host) and not is_closed:
         yield (
-            f'server.host: expected a loopback address without configured keys, got {server.host}; set '
-            'keys.accept = "configured" and add [[keys.known]] (bsc serve --hash-key makes them), or listen on '
-            "127.0.0.1"
+            f"server.host: expected a loopback address without configured keys, got {server.host}; set "
+            'keys.accept = "configured" and add [[keys.known]] (bsc serve --hash-key makes them), or listen '
+            "on 127.0.0.1"
         )
     if not is_loopback(server.admin_host) and not server.admin_token:
         yield (
@@ -29,8 +29,8 @@ def conflicts(settings: ProxySettings) -> Iterator[str]:
         )
     if server.admin_token and len(server.admin_token) < _LEAST_TOKEN:
         yield (
-            f"server.admin_token: expected {_LEAST_TOKEN} characters or more, got {len(server.admin_token)}; "
-            "openssl rand -hex 16 makes one"
+            f"server.admin_token: expected {_LEAST_TOKEN} characters or more, got {len(server.admin_token)};"
+            " openssl rand -hex 16 makes one"
         )
     if server.port == server.admin_port != 0:
         yield f"server.admin_port: expected another port than server.port, got {server.port} for both"
@@ -39,21 +39,21 @@ def conflicts(settings: ProxySettings) -> Iterator[str]:
     for name in ("openai", "anthropic"):
         if getattr(upstream, f"{name}_api_key") and not is_closed:
             yield (
-                f"upstream.{name}_api_key: expected keys.accept = \"configured\" with it, got "
+                f'upstream.{name}_api_key: expected keys.accept = "configured" with it, got '
                 f'"{keys.accept}"; anybody could spend it otherwise'
             )
         url = urlsplit(getattr(upstream, name))
         if url.scheme == "http" and not is_loopback(url.hostname or "") and not upstream.allow_http:
             yield (
-                f"upstream.{name}: expected https, got http to {url.hostname}, which sends keys in the clear; "
-                "set upstream.allow_http = true if the way there is safe"
+                f"upstream.{name}: expected https, got http to {url.hostname}, which sends keys in the clear;"
+                " set upstream.allow_http = true if the way there is safe"
             )
     if server.workers > 1 and os.name == "nt":
         yield f"server.workers: expected 1 on Windows, got {server.workers}"
     if server.workers > 1 and not cache.path:
         yield (
-            f'cache.path: expected a file with {server.workers} workers, got "{MEMORY}", which each would have '
-            "alone"
+            f'cache.path: expected a file with {server.workers} workers, got "{MEMORY}", which each would '
+            "have alone"
         )
 
 

@@ -19,12 +19,32 @@ MEMORY = ":memory:"
 """As `cache.path`: keep answers in memory."""
 
 _LEVELS = ("debug", "info", "warning", "error")
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.I)
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.I
+)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _NEVER_FORWARDED = frozenset(
-    "authorization x-api-key api-key cookie host connection content-length transfer-encoding te trailer upgrade "
-    "keep-alive proxy-authorization proxy-connection accept-encoding content-encoding expect".split()
+    (
+        "accept-encoding",
+        "api-key",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-api-key",
+    )
 )
+"""Credentials, which are forwarded anyway or never, and what belongs to one connection."""
 _TRUTHS = {"true": True, "false": False}
 
 
@@ -97,7 +117,9 @@ def prices(table: Any) -> dict[str, tuple[float, float]]:
 
 def _price(model: str, price: Any) -> tuple[float, float]:
     if not isinstance(price, Mapping) or price.keys() != {"input", "output"}:
-        raise InvalidTypeError(f"{model}: expected {{ input = NUMBER, output = NUMBER }}, got {_shown(price)}")
+        raise InvalidTypeError(
+            f"{model}: expected {{ input = NUMBER, output = NUMBER }}, got {_shown(price)}"
+        )
     for amount in price.values():
         if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < 1e9:
             raise InvalidValueError(f"{model}: expected prices from 0 to 1e9, got {_shown(amount)}")
@@ -128,7 +150,9 @@ def _known_key(number: int, table: Mapping[str, Any]) -> KnownKey:
             raise InvalidValueError(f"{number}: expected a {what} of 1 to 64 characters, got {_shown(value)}")
     if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest.lower()):
         # Not shown: who mistakes the field may have written the key itself.
-        raise InvalidValueError(f"{number}: expected a sha256 of 64 hex digits; bsc serve --hash-key makes it")
+        raise InvalidValueError(
+            f"{number}: expected a sha256 of 64 hex digits; bsc serve --hash-key makes it"
+        )
     return KnownKey(name=str(name), sha256=digest.lower(), tenant=str(tenant))
 
 
@@ -171,7 +195,7 @@ def _url(value: str) -> str:
         _host(host)
     if "?" in value or "#" in value:
         raise InvalidValueError("expected a URL without query and fragment, got one with ? or #")
-    if any(part in ("", ".", "..") for part in parts.path.strip("/").split("/")) and parts.path.strip("/"):
+    if any(part in ("", ".", "..") for part in parts.path.rstrip("/").split("/")[1:]):
         raise InvalidValueError(f"expected a URL with a plain path, got {parts.path!r}")
     return value.rstrip("/")
 

@@ -11,13 +11,13 @@ _MARK = "[demo model]"
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
         "undo last latest commit git",
-        "`git reset --soft HEAD~1` takes the last commit back and keeps its changes staged. If it was pushed "
-        "already, `git revert HEAD` makes a new commit that undoes it, which is kinder to those who have it.",
+        "`git reset --soft HEAD~1` takes the last commit back and keeps its changes staged. If others have "
+        "it, `git revert HEAD` makes a new commit that undoes it.",
     ),
     (
         "undo last latest merge git",
-        "`git reset --hard ORIG_HEAD` right after the merge goes back to where the branch was; a merge that was "
-        "pushed is undone by `git revert -m 1 MERGE`.",
+        "`git reset --hard ORIG_HEAD` right after the merge goes back to where the branch was; a merge that "
+        "was pushed is undone by `git revert -m 1 MERGE`.",
     ),
     (
         "rename branch git",
@@ -31,7 +31,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ("capital australia", "The capital of Australia is Canberra."),
     (
         "water boil boiling temperature",
-        "At the pressure of the air at sea level, water boils at 100 degrees Celsius, which is 212 Fahrenheit.",
+        "At sea level water boils at 100 degrees Celsius, which is 212 Fahrenheit.",
     ),
     (
         "photosynthesis plants light",
@@ -53,14 +53,16 @@ _LEAST_SHARED = 2
 def answer_to(question: str) -> str:
     """The demo's answer: the same for the same question, always."""
     words = set(re.findall(r"\w+", question.lower()))
-    shared, known = max(((len(words & set(topic.split())), text) for topic, text in _KNOWN), key=lambda it: it[0])
+    shared, known = max(
+        ((len(words & set(topic.split())), text) for topic, text in _KNOWN), key=lambda it: it[0]
+    )
     if shared >= _LEAST_SHARED:
         return f"{_MARK} {known}"
     said = " ".join(question.split())
     said = said if len(said) <= 200 else f"{said[:200]}..."
     return (
-        f'{_MARK} You asked: "{said}" This model is part of the demo and knows next to nothing: it answers any '
-        "question in these words, after some time, as a model would. What is worth watching is the second time."
+        f'{_MARK} You asked: "{said}" This model is part of the demo and knows next to nothing: it answers '
+        "any question in these words, after some time, as a model would. Ask again: that is worth watching."
     )
 
 

@@ -74,7 +74,7 @@ def _finish(said: Said) -> str:
 
 
 def _chat_reply(said: Said) -> dict[str, Any]:
-    message = {"role": "assistant", "content": said.text, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(said)}
     return _chat("chat.completion", said, [choice]) | {"usage": _tokens_used(said)}
 
@@ -209,7 +209,9 @@ def _responses_events(said: Said, _: Mapping[str, Any]) -> Events:
 # Anthropic messages
 
 
-def _message(said: Said, content: list[dict[str, Any]], stop: str | None, output_tokens: int) -> dict[str, Any]:
+def _message(
+    said: Said, content: list[dict[str, Any]], stop: str | None, output_tokens: int
+) -> dict[str, Any]:
     return {
         "id": f"msg_{said.id}",
         "type": "message",

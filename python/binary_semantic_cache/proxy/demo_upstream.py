@@ -48,9 +48,7 @@ class Pace:
 def create_demo_upstream(pace: Pace | None = None) -> Starlette:
     """The ASGI application."""
     pace = pace or Pace()
-    routes = [
-        Route(path, _asked(protocol, pace), methods=["POST"]) for path, protocol in PROTOCOLS.items()
-    ]
+    routes = [Route(path, _asked(protocol, pace), methods=["POST"]) for path, protocol in PROTOCOLS.items()]
     routes += [
         Route("/v1/embeddings", _embeddings, methods=["POST"]),
         Route("/v1/models", _models, methods=["GET"]),
@@ -97,7 +95,9 @@ def _asked(protocol: Protocol, pace: Pace) -> Callable[[HTTPRequest], Any]:
             return JSONResponse(protocol.error("invalid_request_error", str(error)), 400)
         said = _said(asked.text, body)
         if body.get("stream"):
-            return StreamingResponse(_paced(protocol.events(said, body), pace), media_type="text/event-stream")
+            return StreamingResponse(
+                _paced(protocol.events(said, body), pace), media_type="text/event-stream"
+            )
         await asyncio.sleep(pace.first_token_seconds + pace.token_seconds * len(said.pieces))
         return JSONResponse(protocol.reply(said))
 
@@ -115,7 +115,9 @@ def _said(question: str, body: dict[str, Any]) -> Said:
         model=str(body.get("model") or MODELS[0]),
         pieces=spoken[:most],
         is_whole=most >= len(spoken),
-        input_tokens=n_tokens(json.dumps(body.get("messages") or body.get("input") or body.get("prompt") or "")),
+        input_tokens=n_tokens(
+            json.dumps(body.get("messages") or body.get("input") or body.get("prompt") or "")
+        ),
     )
 
 
@@ -133,7 +135,9 @@ async def _body(http: HTTPRequest) -> dict[str, Any] | Response:
     """The JSON body of a request that has a key; else what is wrong with it, in its API's own words."""
     protocol = PROTOCOLS.get(http.url.path, PROTOCOLS["/v1/chat/completions"])
     if not (http.headers.get("authorization", "").startswith("Bearer ") or http.headers.get("x-api-key")):
-        return JSONResponse(protocol.error("authentication_error", "expected a key, got none; any will do"), 401)
+        return JSONResponse(
+            protocol.error("authentication_error", "expected a key, got none; any will do"), 401
+        )
     try:
         body = json.loads(await http.body())
     except (ValueError, RecursionError):
@@ -209,7 +213,9 @@ async def _serve(port: int, pace: Pace) -> int:
 
 def main() -> int:
     """Serves until a signal comes."""
-    parser = argparse.ArgumentParser(description="A small model's API on the loopback, for trying and testing.")
+    parser = argparse.ArgumentParser(
+        description="A small model's API on the loopback, for trying and testing."
+    )
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     usual = Pace()
     parser.add_argument("--first-token-seconds", type=float, default=usual.first_token_seconds)

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 __all__ = ["Ending"]
 
@@ -23,6 +24,7 @@ class Ending:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._at_begin: list[Callable[[], None]] = []
         self._at_once: list[Callable[[], None]] = []
         self.begun = asyncio.Event()
         self._cut = asyncio.Event()
@@ -40,9 +42,14 @@ class Ending:
             try:
                 self._loop.add_signal_handler(number, handler, number)
             except NotImplementedError:  # Windows
-                signal.signal(
-                    number, lambda got, _, handler=handler: self._loop.call_soon_threadsafe(handler, got)
-                )
+                signal.signal(number, partial(self._from_thread, handler))
+
+    def _from_thread(self, handler: Callable[[int], None], number: int, _: object) -> None:
+        self._loop.call_soon_threadsafe(handler, number)
+
+    def on_begin(self, call: Callable[[], None]) -> None:
+        """Has `call` called at the first wish."""
+        self._at_begin.append(call)
 
     def on_end_now(self, call: Callable[[], None]) -> None:
         """Has `call` called when everything is to end at once."""
@@ -50,7 +57,10 @@ class Ending:
 
     def begin(self) -> None:
         """The first wish; again and again, if it must be."""
-        self.begun.set()
+        if not self.begun.is_set():
+            self.begun.set()
+            for call in self._at_begin:
+                call()
 
     async def wait_unless_begun(self, seconds: float) -> None:
         """Waits `seconds`, or until the first wish to end."""
@@ -64,7 +74,7 @@ class Ending:
 
     def end_now(self, status: int) -> None:
         """Cuts everything short; the process is gone within two seconds, whatever hangs."""
-        self.begun.set()
+        self.begin()
         self._cut.set()
         self.status = self.status or status
         for call in self._at_once:

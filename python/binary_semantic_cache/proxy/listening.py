@@ -68,7 +68,11 @@ class _Server(uvicorn.Server):
         self.has_started = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit as exc:
+            # It would end the whole process, past everybody who has something to close.
+            raise ConfigurationError("an application did not start; its error stands above") from exc
         self.has_started.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -99,6 +103,7 @@ class Serving:
             app,
             log_config=None,
             access_log=False,
+            interface="asgi3",
             lifespan="on",
             ws="none",
             # Addresses of callers are not looked at, so nobody needs to be believed about them.
@@ -111,12 +116,17 @@ class Serving:
         self._server = _Server(config)
         self._task = asyncio.ensure_future(self._server.serve(sockets=[bound]))
 
-    async def started(self) -> bool:
-        """Waits until it accepts connections; false if it could not start."""
+    async def started(self) -> None:
+        """Waits until it accepts connections.
+
+        Raises:
+            ConfigurationError: the application did not start.
+        """
         waiting = asyncio.ensure_future(self._server.has_started.wait())
         await asyncio.wait((waiting, self._task), return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        return self._server.started
+        if not self._server.started:
+            await self.ended()
 
     def end(self) -> None:
         """Accepts no more, and ends when what is under way has, or its time is up."""

@@ -23,7 +23,6 @@ _MOST_BYTES = 64 * 2**10
 _BUFFER_BYTES = 4 * 2**20
 """Asked of the kernel, which gives what it allows: 208 KiB in Linux by default."""
 _MOST_AT_ONCE = 256
-_CONTENT = ("request", "scope", "prompt")
 _NAMES = tuple(field.name for field in dataclasses.fields(Record))
 
 
@@ -53,7 +52,7 @@ class RecordWriter:
         try:
             packed = _packed(record)
             if len(packed) > _MOST_BYTES:
-                packed = _packed(dataclasses.replace(record, **dict.fromkeys(_CONTENT)))
+                packed = _packed(dataclasses.replace(record, request=None, scope=None, prompt=None))
             self._end.send(packed)
         except (OSError, TypeError, ValueError, OverflowError):
             self.dropped += 1
@@ -84,7 +83,7 @@ class RecordReader:
                 return
             try:
                 record = _unpacked(packed)
-            except (ValueError, TypeError, msgpack.UnpackException):
+            except (ValueError, TypeError, KeyError, msgpack.UnpackException):
                 self.malformed += 1
                 continue
             for watcher in self._watchers:

@@ -5,25 +5,24 @@ application and looks after the workers (`supervisor`); the listening socket is 
 """
 
 import asyncio
-import logging
 import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from binary_semantic_cache.errors import ConfigurationError
-from binary_semantic_cache.proxy.assembly import Watching, make_admin_app, make_app
+from binary_semantic_cache.proxy.admin.app import create_admin_app
+from binary_semantic_cache.proxy.assembly import Requests, serve_requests, shared_metrics
 from binary_semantic_cache.proxy.ending import Ending
 from binary_semantic_cache.proxy.listening import Serving, bound_socket, url_of
-from binary_semantic_cache.proxy.observe import Watcher
+from binary_semantic_cache.proxy.metrics import Metrics
 from binary_semantic_cache.proxy.opening import open_cache
+from binary_semantic_cache.proxy.recents import Recents
 from binary_semantic_cache.proxy.relay import RecordReader, record_sockets
 from binary_semantic_cache.proxy.service import tell_service_manager
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.supervisor import Supervisor
-from binary_semantic_cache.text.semantic import SemanticCache
 
-__all__ = ["Started", "run", "serve_requests"]
+__all__ = ["Started", "run"]
 
 _ADMIN_SHUTDOWN_SECONDS = 1.0
 """Pages are asked for again; nobody should have to wait for one that is left open."""
@@ -53,16 +52,19 @@ def run(settings: ProxySettings, announce: Announce) -> int:
         announce: called once, when the first request may come.
 
     Returns:
-        The exit status: 0 after an orderly end, 128 and the signal after a second one, 1 when no worker lives.
+        The exit status: 0 after an orderly end, 128 and the signal after a second one, 1 without a worker.
 
     Raises:
         ConfigurationError: a port cannot be had.
         BinarySemanticCacheError: the cache cannot be opened; see `open_cache`.
     """
     server = settings.server
-    with bound_socket(server.host, server.port, "server.port") as bound:
-        with bound_socket(server.admin_host, server.admin_port, "server.admin_port") as admin:
-            return asyncio.run(_serve(settings, bound, admin, announce))
+    with (
+        bound_socket(server.host, server.port, "server.port") as bound,
+        bound_socket(server.admin_host, server.admin_port, "server.admin_port") as admin,
+        shared_metrics(server.workers),
+    ):
+        return asyncio.run(_serve(settings, bound, admin, announce))
 
 
 async def _serve(
@@ -74,67 +76,32 @@ async def _serve(
     token = settings.server.admin_token or secrets.token_hex(16)
     cache = await asyncio.to_thread(open_cache, settings.cache)
     try:
-        watching = Watching(settings, cache)
-        admin = Serving(
-            make_admin_app(settings, cache, watching, token), admin_bound, _ADMIN_SHUTDOWN_SECONDS
+        metrics, recents = Metrics(cache, labels=settings.metrics.labels), Recents()
+        admin = create_admin_app(
+            cache=cache, settings=settings, recents=recents, metrics=metrics, token=token
         )
-        ending.on_end_now(admin.end_now)
-        if not await admin.started():
-            raise ConfigurationError("the admin's application did not start; its error stands above")
+        pages = Serving(admin, admin_bound, _ADMIN_SHUTDOWN_SECONDS)
+        ending.on_end_now(pages.end_now)
+        await pages.started()
 
         def ready() -> None:
             made = not settings.server.admin_token
             announce(Started(url, admin_url, token, made, len(cache)))
             tell_service_manager("READY=1")
 
+        ending.on_begin(lambda: tell_service_manager("STOPPING=1"))
+
         if settings.server.workers == 1:
-            await serve_requests(settings, cache, watching.of_one_process, bound, ending, ready)
+            requests = Requests(settings, cache, metrics, (recents.watch,))
+            await serve_requests(settings, requests, bound, ending, ready)
         else:
             reader_end, writer_end = record_sockets()
-            reader = RecordReader(reader_end, watching.of_records)
+            reader = RecordReader(reader_end, [recents.watch])
             with writer_end:
-                supervisor = Supervisor(settings, bound, writer_end, ending)
-                await supervisor.run(ready)
+                await Supervisor(settings, bound, writer_end, ending).run(ready)
             reader.close()
-        admin.end()
-        await admin.ended()
+        pages.end()
+        await pages.ended()
     finally:
         await asyncio.to_thread(cache.close)
     return ending.status
-
-
-async def serve_requests(
-    settings: ProxySettings,
-    cache: SemanticCache,
-    watchers: list[Watcher],
-    bound: socket.socket,
-    ending: Ending,
-    ready: Callable[[], None],
-) -> None:
-    """Serves the caching application until `ending`.
-
-    Args:
-        settings: all of them.
-        cache: open and warm.
-        watchers: told of each request.
-        bound: where to listen; closed at the end.
-        ending: the wish to end.
-        ready: called when connections are accepted.
-    """
-    if ending.begun.is_set():
-        return
-    app = make_app(settings, cache, watchers)
-    serving = Serving(app, bound, settings.server.shutdown_seconds)
-    ending.on_end_now(serving.end_now)
-    if not await serving.started():
-        await serving.ended()
-        raise ConfigurationError("the proxy's application did not start; its error stands above")
-    ready()
-    await ending.begun.wait()
-    tell_service_manager("STOPPING=1")
-    app.state.draining = True
-    if settings.server.drain_seconds and not ending.status:
-        logging.getLogger(__name__).info("not ready any more; accepting for a while yet")
-        await ending.wait_unless_now(settings.server.drain_seconds)
-    serving.end()
-    await serving.ended()

@@ -27,9 +27,7 @@ def read_settings(end: socket.socket) -> ProxySettings:
     """
     length = int.from_bytes(_read(end, _LENGTH_BYTES), "big")
     tables = json.loads(_read(end, length))
-    return settings_from(
-        {key.path: _value(key.path, tables[key.table][key.name]) for key in KEYS.values()}
-    )
+    return settings_from({key.path: _value(key.path, tables[key.table][key.name]) for key in KEYS.values()})
 
 
 def _read(end: socket.socket, length: int) -> bytes:

@@ -16,7 +16,6 @@ from time import monotonic
 
 from binary_semantic_cache.proxy.assembly import forget_worker
 from binary_semantic_cache.proxy.ending import Ending
-from binary_semantic_cache.proxy.service import tell_service_manager
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.settings_travel import packed_settings
 
@@ -55,6 +54,7 @@ class Supervisor:
         self._controls: set[socket.socket] = set()
         self._n_ready = 0
         self._failures = 0
+        self._replaced: set[int] = set()
         self._all_ready = asyncio.Event()
         ending.on_end_now(lambda: self._tell(NOW))
 
@@ -64,13 +64,14 @@ class Supervisor:
         Args:
             ready: called when all workers accept connections for the first time.
         """
-        keepers = [asyncio.ensure_future(self._keep(number)) for number in range(self._settings.server.workers)]
+        keepers = [
+            asyncio.ensure_future(self._keep(number)) for number in range(self._settings.server.workers)
+        ]
         waits = [asyncio.ensure_future(event.wait()) for event in (self._all_ready, self._ending.begun)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if self._all_ready.is_set():
             ready()
         await self._ending.begun.wait()
-        tell_service_manager("STOPPING=1")
         self._tell(DRAIN)
         if self._settings.server.drain_seconds:
             await self._ending.wait_unless_now(self._settings.server.drain_seconds)
@@ -93,6 +94,8 @@ class Supervisor:
             if self._ending.begun.is_set():
                 self._tell(DRAIN)
             was_ready = await self._wait_until_ready(control)
+            if was_ready and number in self._replaced:
+                _logger.info("worker %d (process %d) accepts requests", number + 1, process.pid)
             status = await self._wait(process)
             self._controls.discard(control)
             control.close()
@@ -100,6 +103,7 @@ class Supervisor:
             if self._ending.begun.is_set():
                 return
             self._n_ready -= was_ready
+            self._replaced.add(number)
             _logger.error(
                 "worker %d (process %d) ended after %.1f s with %s; starting another",
                 number + 1,
@@ -113,9 +117,7 @@ class Supervisor:
                 self._ending.status = 1
                 self._ending.begin()
             elif self._failures:
-                await self._ending.wait_unless_begun(
-                    min(0.1 * 2**self._failures, _LONGEST_DELAY_SECONDS)
-                )
+                await self._ending.wait_unless_begun(min(0.1 * 2**self._failures, _LONGEST_DELAY_SECONDS))
 
     async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
         here, there = socket.socketpair()

@@ -1,4 +1,4 @@
-"""A worker: `python -m binary_semantic_cache.proxy.worker CONTROL LISTENING RECORDS`, three inherited sockets.
+"""A worker: `python -m binary_semantic_cache.proxy.worker CONTROL LISTENING RECORDS`, inherited sockets.
 
 Started by `supervisor`, of no use by hand. The settings, which may hold keys, come over CONTROL and stand on
 no command line.
@@ -8,13 +8,13 @@ import asyncio
 import logging
 import socket
 import sys
+from contextlib import suppress
 
 from binary_semantic_cache.errors import BinarySemanticCacheError
-from binary_semantic_cache.proxy.assembly import Watching
+from binary_semantic_cache.proxy.assembly import Requests, serve_requests
 from binary_semantic_cache.proxy.ending import Ending
 from binary_semantic_cache.proxy.opening import open_cache
 from binary_semantic_cache.proxy.relay import RecordWriter
-from binary_semantic_cache.proxy.server import serve_requests
 from binary_semantic_cache.proxy.server_log import log_to_stderr
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.settings_travel import read_settings
@@ -32,7 +32,7 @@ def main() -> int:
     try:
         return asyncio.run(_serve(settings, control, bound, RecordWriter(records)))
     except BinarySemanticCacheError as error:
-        logging.getLogger(__name__).error("worker: %s", error)
+        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400 - one line, as for people
         return 1
 
 
@@ -59,20 +59,19 @@ async def _serve(
     loop.add_reader(control.fileno(), told)
     cache = await asyncio.to_thread(open_cache, settings.cache)
     try:
-        watching = Watching(settings, cache)
-        await serve_requests(
-            settings,
-            cache,
-            [*watching.of_requests, writer],
-            bound,
-            ending,
-            lambda: control.send(READY),
-        )
+        requests = Requests(settings, cache, further=(writer,))
+        await serve_requests(settings, requests, bound, ending, lambda: _say_ready(control))
     finally:
         loop.remove_reader(control.fileno())
         await asyncio.to_thread(cache.close)
         writer.close()
     return ending.status
+
+
+def _say_ready(control: socket.socket) -> None:
+    # A supervisor that died meanwhile needs no answer; its end is noticed elsewhere.
+    with suppress(OSError):
+        control.send(READY)
 
 
 if __name__ == "__main__":
