@@ -255,6 +255,8 @@ class Flight:
         if self._interested or self._ended.is_set():
             return
         if not (self._finish_abandoned and self._is_kept_whole):
+            # Now, not when the task gets to it: nobody may join what is about to break off.
+            self._broken = "abandoned"
             self._task.cancel()
 
 
