@@ -58,6 +58,13 @@ class Record:
     """
     guards: tuple[str, ...] = ()
     """Guards that vetoed the nearest candidate."""
+    request_bytes: int = 0
+    """Of the request's body."""
+    response_bytes: int = 0
+    """Of the reply's body, as far as it was sent."""
+    traceparent: str = ""
+    """The request's header of that name, which a trace goes on from; empty for none."""
+    tracestate: str = ""
     request: Request | None = None
     scope: object = None
     """The cache's `scope` of this request: with `request` it is what `SemanticCache.explain` takes."""
