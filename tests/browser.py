@@ -1,7 +1,8 @@
-"""Chromium without a window, driven by its DevTools protocol over two pipes: no driver, no sockets, no library.
+"""Chromium without a window, driven by its DevTools protocol over two pipes: no driver, no library.
 
 Source: the Chrome DevTools Protocol, https://chromedevtools.github.io/devtools-protocol/, and Chromium's
-`--remote-debugging-pipe`, which reads messages from descriptor 3 and writes them to 4, each ended by a zero byte.
+`--remote-debugging-pipe`, which reads messages from descriptor 3 and writes them to 4, each ended by a zero
+byte.
 """
 
 import base64
@@ -23,7 +24,10 @@ __all__ = ["Browser", "Page", "chromium"]
 SECONDS = 30
 
 # The two ends become descriptors 3 and 4 of the browser, which `pass_fds` alone cannot do.
-_LAUNCH = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+_LAUNCH = """import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])"""
 
 
 def chromium() -> str | None:
@@ -125,7 +129,11 @@ class Page:
 
     def resize(self, width: int, height: int) -> None:
         self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
 
     def prefer(self, scheme: str) -> None:
@@ -179,7 +187,8 @@ class Page:
     def click(self, selector: str) -> None:
         """Scrolls there and presses the mouse in the middle of it."""
         x, y = self.value(
-            f"""(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView({{block: "center"}});
+            f"""(() => {{ const e = document.querySelector({selector!r});
+            e.scrollIntoView({{block: "center"}});
             const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"""
         )
         for kind in ("mousePressed", "mouseReleased"):

@@ -28,9 +28,9 @@ def lines(form, *records):
 def test_a_line_of_text_is_fields_and_values():
     (line,) = lines("text", record(outcome="semantic", saved=Saving(12, 30, 0.0021, 0.8), stream=True))
     assert line == (
-        "time=2026-09-21T14:13:20.125Z method=POST path=/v1/chat/completions api=openai.chat tenant=acme model=m-1 "
-        "stream=true status=200 outcome=semantic similarity=0.94 entry=1 hit=hit_00 age_s=60 total_ms=4 "
-        "first_byte_ms=3.5 lookup_ms=3 saved_tokens=42 saved_cost=0.0021 saved_s=0.8 request_bytes=120 "
+        "time=2026-09-21T14:13:20.125Z method=POST path=/v1/chat/completions api=openai.chat tenant=acme "
+        "model=m-1 stream=true status=200 outcome=semantic similarity=0.94 entry=1 hit=hit_00 age_s=60 "
+        "total_ms=4 first_byte_ms=3.5 lookup_ms=3 saved_tokens=42 saved_cost=0.0021 saved_s=0.8 request_bytes=120 "
         "response_bytes=900"
     )
 
@@ -48,7 +48,9 @@ def test_a_line_of_json_is_an_object_of_the_same_fields():
 
 
 def test_fields_come_in_the_documented_order_and_all_are_documented():
-    full = record(outcome="exact", detail="d", reason="r", guards=("g",), upstream_seconds=1.0, stored="stored")
+    full = record(
+        outcome="exact", detail="d", reason="r", guards=("g",), upstream_seconds=1.0, stored="stored"
+    )
     assert list(fields_of(full)) == list(FIELDS)
     text = (ROOT / "docs/proxy-watching.md").read_text()
     documented = re.search(r"<!-- fields -->\n(.*?)<!-- end of fields -->", text, re.DOTALL)
@@ -62,7 +64,9 @@ def test_no_content_is_in_a_line(form):
         "messages": [{"role": "system", "content": "CANARY-1"}, {"role": "user", "content": "CANARY-2"}],
     }
     request = Request.from_openai_chat(body)
-    (line,) = lines(form, record(request=request, prompt="CANARY-3", scope="CANARY-4", traceparent="CANARY-5"))
+    (line,) = lines(
+        form, record(request=request, prompt="CANARY-3", scope="CANARY-4", traceparent="CANARY-5")
+    )
     assert "CANARY" not in line
 
 

@@ -81,7 +81,9 @@ def test_savings_of_hits_and_joined_requests_add_up(cache):
 
 def test_times_fall_into_buckets_and_the_lookup_has_them_from_50_microseconds(cache):
     metrics = Metrics(cache)
-    metrics.watch(record(outcome="exact", lookup_seconds=30e-6, total_seconds=0.002, first_byte_seconds=0.001))
+    metrics.watch(
+        record(outcome="exact", lookup_seconds=30e-6, total_seconds=0.002, first_byte_seconds=0.001)
+    )
     metrics.watch(record(upstream_seconds=3.0))
     metrics.watch(record(outcome="bypass", reason="mode", api="other"))
     assert value(metrics, "bsc_lookup_seconds_bucket", outcome="exact", le="5e-05") == 1
@@ -144,7 +146,11 @@ def test_a_label_from_outside_takes_a_bounded_number_of_values(cache):
     metrics = Metrics(cache, labels=("model",), max_names=3)
     for i in range(50):
         metrics.watch(record(model=f"model-{i}", outcome="exact"))
-    told = {dict(labels)["model"]: n for (name, labels), n in samples(metrics).items() if name == "bsc_requests_total"}
+    told = {
+        dict(labels)["model"]: n
+        for (name, labels), n in samples(metrics).items()
+        if name == "bsc_requests_total"
+    }
     assert told == {"model-0": 1, "model-1": 1, "model-2": 1, "other": 47}
 
 
@@ -229,6 +235,8 @@ def test_the_dashboard_for_grafana_asks_for_metrics_and_labels_that_there_are(ca
         names = re.findall(r"\bbsc_\w+", query)
         assert names, query
         assert set(names) <= present.keys(), query
-        used = {label for clause in re.findall(r"by \(([^)]*)\)", query) for label in re.findall(r"\w+", clause)}
+        used = {
+            label for clause in re.findall(r"by \(([^)]*)\)", query) for label in re.findall(r"\w+", clause)
+        }
         used |= set(re.findall(r"[{,]\s*(\w+)\s*[=!]~?", query)) - {"job", "instance"}
         assert used <= set().union(*(present[name] for name in names)), query

@@ -66,7 +66,12 @@ def test_attributes_have_the_names_of_the_semantic_conventions():
     assert attributes[http_attributes.HTTP_REQUEST_METHOD] == "POST"
     assert attributes[http_attributes.HTTP_ROUTE] == "/v1/chat/completions"
     assert attributes[http_attributes.HTTP_RESPONSE_STATUS_CODE] == 200
-    known = {v for module in (gen_ai_attributes, http_attributes) for v in vars(module).values() if isinstance(v, str)}
+    known = {
+        v
+        for module in (gen_ai_attributes, http_attributes)
+        for v in vars(module).values()
+        if isinstance(v, str)
+    }
     assert {name for name in attributes if name.startswith(("gen_ai.", "http."))} <= known
 
 
@@ -146,7 +151,9 @@ def test_spans_arrive_at_a_receiver_of_otlp_over_http(path, monkeypatch):
         thread.join()
     asked, sent = received[0]
     assert asked == "/v1/traces"
-    spans = [span for resource in sent.resource_spans for scope in resource.scope_spans for span in scope.spans]
+    spans = [
+        span for resource in sent.resource_spans for scope in resource.scope_spans for span in scope.spans
+    ]
     assert sorted(span.name for span in spans) == ["POST /v1/chat/completions", "bsc lookup", "chat m-1"]
 
 

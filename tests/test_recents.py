@@ -1,6 +1,7 @@
 """What is remembered of requests, and within which bounds."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from binary_semantic_cache.proxy.recents import Recents
 from binary_semantic_cache.stores import Saving
@@ -106,7 +107,7 @@ def test_a_series_has_equal_parts_at_fixed_times_and_all_requests_of_them():
     series = recents.series(60, 12)
     starts = [at for at, _ in series]
     assert len(series) == 12
-    assert {b - a for a, b in zip(starts, starts[1:], strict=False)} == {300.0}
+    assert {b - a for a, b in pairwise(starts)} == {300.0}
     assert all(at % 300 == 0 for at in starts)
     assert sum(tally.n_requests for _, tally in series) == 40
     now.at += 60

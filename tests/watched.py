@@ -21,7 +21,7 @@ from words import WordEmbedder
 
 __all__ = ["TOKEN", "Watched", "answer_to", "chat", "record", "served", "serving"]
 
-TOKEN = "a-token-of-enough-characters"  # noqa: S105
+TOKEN = "a-token-of-enough-characters"
 
 
 def chat(text: str, model: str = "m-1") -> Request:
@@ -117,9 +117,7 @@ class Watched:
         )
 
     def put(self, text: str, *, tenant: str = "acme", tags=()) -> int:
-        return self.cache.put(
-            chat(text), answer_to(text), scope=tenant, tags=list(tags), took_seconds=1.5
-        )
+        return self.cache.put(chat(text), answer_to(text), scope=tenant, tags=list(tags), took_seconds=1.5)
 
     def ask(self, text: str, **changes) -> Record:
         """A question whose record all watchers get."""
@@ -132,7 +130,9 @@ class Watched:
 @contextmanager
 def serving(app):
     """The URL of `app` on a free port of loopback, served by uvicorn in a thread."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    )
     thread = threading.Thread(target=asyncio.run, args=(server.serve(),), daemon=True)
     listening = threading.Event()
     startup = server.startup

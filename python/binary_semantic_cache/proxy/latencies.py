@@ -2,7 +2,8 @@
 
 A time is counted in one of the buckets whose bounds grow by a fixed factor, so that any quantile is read off
 with a fixed relative error, and the counts of two minutes or two processes are simply added. Source: Masson,
-Rim, Lee 2019, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", section 2.
+Rim, Lee 2019, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees",
+section 2.
 """
 
 import math

@@ -4,8 +4,9 @@ Each `Metrics` has a registry of its own. Several processes share theirs through
 `PROMETHEUS_MULTIPROC_DIR` names a folder before `prometheus_client` is first imported; a scrape of any of
 them then tells the sum. Source: the client's documentation, "Multiprocess Mode".
 
-Names and units follow Prometheus' "Metric and label naming". Labels take few values: a model's or tenant's name
-is a label on demand alone, and any label that comes from outside takes at most `MOST_NAMES` values, then `other`.
+Names and units follow Prometheus' "Metric and label naming". Labels take few values: a model's or tenant's
+name is a label on demand alone, and any label that comes from outside takes a bounded number of values, then
+`other`.
 """
 
 import logging

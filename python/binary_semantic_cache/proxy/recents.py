@@ -1,4 +1,4 @@
-"""What the admin's page knows of the requests lately: the last ones with their content, the rest as tallies."""
+"""What the admin's page knows of requests: the last ones with their content, the rest as tallies."""
 
 import logging
 import threading

@@ -1,9 +1,9 @@
 """OpenTelemetry: a span for each request, with one below it for the lookup and one for the upstream.
 
-Spans are made when a request has ended, out of its `Record`; where one starts is worked out from its times: the
-lookup at the request's head, the upstream where the lookup ended. They hold no content. Attributes are those of
-OpenTelemetry's semantic conventions for HTTP servers and for generative AI clients (version 1.37 and later, read
-in 2026), and `bsc.` ones beside.
+Spans are made when a request has ended, out of its `Record`; where one starts is worked out from its times:
+the lookup at the request's head, the upstream where the lookup ended. They hold no content. Attributes are
+those of OpenTelemetry's semantic conventions for HTTP servers and for generative AI clients (as
+`opentelemetry-semantic-conventions` 0.66b2 lists them), and `bsc.` ones beside.
 
 Needs the extra `otel`. No global tracer is set: whoever embeds the proxy keeps their own.
 """

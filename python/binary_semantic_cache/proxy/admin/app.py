@@ -1,4 +1,4 @@
-"""The routes of the admin's port. Each is closed unless it is said to be open, whatever its path looks like."""
+"""The routes of the admin's port. Each is closed unless it is opened here, whatever its path looks like."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -48,8 +48,8 @@ def create_admin_app(
 ) -> Starlette:
     """The ASGI application of the admin's port.
 
-    `/metrics` is open where `settings.server.admin_host` is a loopback address, else it needs the token as all
-    but the health checks do.
+    `/metrics` is open where `settings.server.admin_host` is a loopback address, else it needs the token as
+    all but the health checks do.
 
     Args:
         cache: what is looked at and changed.

@@ -63,8 +63,12 @@ class Changing:
         if expected is not None and not dry_run:
             found = await run_in_threadpool(self._invalidate, target, dry_run=True)
             if len(found) != expected:
-                raise Fault(409, "changed", f"expected to remove {expected} entries, got {len(found)}; look again")
-        gone = await self._noted(request, "invalidate", target.words, self._invalidate, target, dry_run=dry_run)
+                raise Fault(
+                    409, "changed", f"expected to remove {expected} entries, got {len(found)}; look again"
+                )
+        gone = await self._noted(
+            request, "invalidate", target.words, self._invalidate, target, dry_run=dry_run
+        )
         if not dry_run:
             self.audit.note(request.state.who, "invalidate", target.words, f"{len(gone)} removed")
         return json_answer(invalidated_json(gone))
@@ -118,10 +122,12 @@ class Changing:
             if other in body and other != name and other not in allowed:
                 raise Fault(400, "malformed", f"expected {name} without {other}, got both")
         given = body.get(name)
-        extra = {other: body[other] for other in ("scope", "radius") if other in body and other != name}
+        extra: dict[str, Any] = {
+            other: body[other] for other in ("scope", "radius") if other in body and other != name
+        }
         if name == "recent":
-            record = recent_of(self.recents, given)
-            return _Target("prompt", {"prompt": record.request, "scope": record.scope, **extra})
+            asked, scope = recent_of(self.recents, given)
+            return _Target("prompt", {"prompt": asked, "scope": scope, **extra})
         if name == "entries":
             return _Target("entries", {}, _ids(given))
         if name == "scope":
@@ -135,7 +141,9 @@ class Changing:
     def _scope_of(self, tenant: str) -> object:
         found = self.recents.scope_of(tenant)
         if found is None:
-            raise Fault(404, "not_found", "expected a tenant that asked lately; invalidate takes a scope instead")
+            raise Fault(
+                404, "not_found", "expected a tenant that asked lately; invalidate takes a scope instead"
+            )
         return found[0]
 
 

@@ -145,7 +145,10 @@ def check_origin(request: Request) -> None:
     """
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
-    foreign = origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())
+    foreign = origin is not None and origin.lower() not in (
+        f"http://{host}".lower(),
+        f"https://{host}".lower(),
+    )
     if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Fault(403, "cross_site", "expected a request of this page, got one of another site")
 

@@ -1,4 +1,4 @@
-"""What the admin may look at: figures, requests, entries, explanations, metrics. Nothing here changes anything."""
+"""What the admin may look at: figures, requests, entries, explanations, metrics. Nothing here is changed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from binary_semantic_cache.proxy.admin.answers import Fault, json_answer, json_b
 from binary_semantic_cache.proxy.admin.audit import Audit
 from binary_semantic_cache.proxy.admin.shown import entry_json, explanation_json, record_json
 from binary_semantic_cache.proxy.metrics import Metrics
-from binary_semantic_cache.proxy.observe import Record
 from binary_semantic_cache.proxy.recents import EntryUse, Recents
 from binary_semantic_cache.proxy.settings import ProxySettings
+from binary_semantic_cache.text.request import Request as Asked
 from binary_semantic_cache.text.semantic import SemanticCache
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "recent_of"]
 
 _POINTS = {15: 15, 60: 60, 360: 72, 1440: 96}
 """Minutes looked back to, and points of the curve over them."""
@@ -105,19 +105,21 @@ class Reading:
     async def explain(self, request: Request) -> Response:
         """Every step of what a lookup would decide now.
 
-        Of a request seen lately, by its number, also as if it had asked for another `prompt`; or of a bare prompt
-        as library users ask it, in a `scope`.
+        Of a request seen lately, by its number, also as if it had asked for another `prompt`; or of a bare
+        prompt as library users ask it, in a `scope`.
         """
         body = await json_body(request, "recent", "prompt", "scope")
         prompt = body.get("prompt")
         if prompt is not None and not isinstance(prompt, str):
             raise Fault(400, "malformed", f"prompt: expected a string, got {type(prompt).__name__}")
+        asked: str | Asked
+        scope: Any = body.get("scope")
         if "recent" in body:
-            record = recent_of(self.recents, body["recent"])
-            asked = record.request if prompt is None else replace(record.request, text=prompt.strip())
-            scope = record.scope
+            asked, scope = recent_of(self.recents, body["recent"])
+            if prompt is not None:
+                asked = replace(asked, text=prompt.strip())
         elif prompt is not None:
-            asked, scope = prompt, body.get("scope")
+            asked = prompt
         else:
             raise Fault(400, "malformed", "expected recent or prompt, got neither")
         explanation = await run_in_threadpool(self.cache.explain, asked, scope=scope)
@@ -158,8 +160,8 @@ class Reading:
         return json_answer({"status": why or "ready"}, status=503 if why else 200)
 
 
-def recent_of(recents: Recents, number: object) -> Record:
-    """The request of a number, with its content.
+def recent_of(recents: Recents, number: object) -> tuple[Asked, object]:
+    """The request of a number, and its scope.
 
     Raises:
         Fault: it is not remembered any more.
@@ -168,8 +170,10 @@ def recent_of(recents: Recents, number: object) -> Record:
     if record is None:
         raise Fault(404, "not_found", "expected the id of a recent request, got one that is not remembered")
     if record.request is None:
-        raise Fault(409, "no_content", "the content of this request is not remembered; newer ones have theirs")
-    return record
+        raise Fault(
+            409, "no_content", "the content of this request is not remembered; newer ones have theirs"
+        )
+    return record.request, record.scope
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
