@@ -30,8 +30,8 @@ def test_a_line_of_text_is_fields_and_values():
     assert line == (
         "time=2026-09-21T14:13:20.125Z method=POST path=/v1/chat/completions api=openai.chat tenant=acme "
         "model=m-1 stream=true status=200 outcome=semantic similarity=0.94 entry=1 hit=hit_00 age_s=60 "
-        "total_ms=4 first_byte_ms=3.5 lookup_ms=3 saved_tokens=42 saved_cost=0.0021 saved_s=0.8 request_bytes=120 "
-        "response_bytes=900"
+        "total_ms=4 first_byte_ms=3.5 lookup_ms=3 saved_tokens=42 saved_cost=0.0021 saved_s=0.8 "
+        "request_bytes=120 response_bytes=900"
     )
 
 
