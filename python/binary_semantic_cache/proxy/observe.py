@@ -33,6 +33,8 @@ class Record:
     Empty on hits.
     """
     detail: str = ""
+    would_be: Literal["", "exact", "semantic"] = ""
+    """In shadow mode: the hit not served; `similarity`, `entry_id`, `hit_id` and `prompt` are its."""
     tenant: str = ""
     """Name of the tenant as configured, or a keyed digest of the key: 12 hex digits."""
     model: str = ""
