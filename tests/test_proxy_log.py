@@ -49,7 +49,13 @@ def test_a_line_of_json_is_an_object_of_the_same_fields():
 
 def test_fields_come_in_the_documented_order_and_all_are_documented():
     full = record(
-        outcome="exact", detail="d", reason="r", guards=("g",), upstream_seconds=1.0, stored="stored"
+        outcome="exact",
+        would_be="exact",
+        detail="d",
+        reason="r",
+        guards=("g",),
+        upstream_seconds=1.0,
+        stored="stored",
     )
     assert list(fields_of(full)) == list(FIELDS)
     text = (ROOT / "docs/proxy-watching.md").read_text()

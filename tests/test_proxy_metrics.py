@@ -58,6 +58,13 @@ def test_requests_are_counted_by_api_outcome_and_class_of_status(cache):
     assert value(metrics, "bsc_bypasses_total", reason="mode") == 1
 
 
+def test_hits_of_shadow_mode_are_counted_apart_and_are_misses(cache):
+    metrics = Metrics(cache)
+    metrics.watch(record(reason="shadow", would_be="semantic", hit_id="hit_00", entry_id=1))
+    assert value(metrics, "bsc_shadow_hits_total", kind="semantic") == 1
+    assert value(metrics, "bsc_misses_total", reason="shadow") == 1
+
+
 def test_guards_and_reasons_not_to_store_are_counted(cache):
     metrics = Metrics(cache)
     metrics.watch(record(guards=("numbers", "negation"), stored="truncated"))

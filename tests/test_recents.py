@@ -80,6 +80,14 @@ def test_a_tally_is_of_the_last_minutes_and_of_all_since_the_start():
     assert told["latency_seconds"]["miss"]["requests"] == 1
 
 
+def test_hits_of_shadow_mode_are_tallied_apart_and_count_for_no_entry():
+    recents = Recents()
+    recents.watch(record(reason="shadow", would_be="exact", hit_id="hit_00", entry_id=1))
+    assert recents.tally(60).as_json()["would_be"] == {"exact": 1, "semantic": 0}
+    assert recents.tally().hit_rate == 0.0
+    assert recents.used_entries() == {}
+
+
 def test_there_is_no_hit_rate_where_the_cache_was_not_asked():
     recents = Recents()
     assert recents.tally().hit_rate is None

@@ -77,6 +77,11 @@ class Metrics:
         )  # fmt: skip
         self._misses = self._counter("bsc_misses", "Requests that the cache did not answer.", "reason")
         self._bypasses = self._counter("bsc_bypasses", "Requests that the cache was not asked.", "reason")
+        self._shadow_hits = self._counter(
+            "bsc_shadow_hits",
+            "Hits that shadow mode did not serve, by the kind they would have been.",
+            "kind",
+        )
         self._vetoes = self._counter(
             "bsc_guard_vetoes", "Misses whose nearest candidate a guard vetoed.", "guard"
         )
@@ -133,6 +138,8 @@ class Metrics:
         if outcome in ("miss", "bypass"):
             counter = self._misses if outcome == "miss" else self._bypasses
             counter.labels(self._few("reason", record.reason or "unknown")).inc()
+        if record.would_be:
+            self._shadow_hits.labels(record.would_be).inc()
         for guard in record.guards:
             self._vetoes.labels(self._few("guard", guard)).inc()
         if record.stored == "stored":

@@ -21,7 +21,9 @@ def bounded(names: Counter[str], name: str, most: int = MOST_NAMES) -> str:
 class Tally:
     """Counts, savings and times of one stretch of time; two of them can be added."""
 
-    __slots__ = ("cost", "latencies", "misses", "outcomes", "refused", "saved_seconds", "tokens", "vetoes")
+    __slots__ = (
+        "cost", "latencies", "misses", "outcomes", "refused", "saved_seconds", "tokens", "vetoes", "would_be",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -31,6 +33,8 @@ class Tally:
         """By guard."""
         self.refused: Counter[str] = Counter()
         """Answers that were not stored, by reason."""
+        self.would_be: Counter[str] = Counter()
+        """Hits of shadow mode, which were not served, by kind."""
         self.tokens = 0
         self.cost = 0.0
         self.saved_seconds = 0.0
@@ -42,6 +46,8 @@ class Tally:
         self.outcomes[record.outcome] += 1
         if record.outcome == "miss":
             self.misses[bounded(self.misses, record.reason or "unknown")] += 1
+        if record.would_be:
+            self.would_be[record.would_be] += 1
         for guard in record.guards:
             self.vetoes[bounded(self.vetoes, guard)] += 1
         if record.stored and record.stored != "stored":
@@ -57,6 +63,7 @@ class Tally:
         self.outcomes.update(other.outcomes)
         self.misses.update(other.misses)
         self.vetoes.update(other.vetoes)
+        self.would_be.update(other.would_be)
         self.refused.update(other.refused)
         self.tokens += other.tokens
         self.cost += other.cost
@@ -81,6 +88,7 @@ class Tally:
             "requests": self.n_requests,
             "outcomes": {name: self.outcomes[name] for name in ("exact", "semantic", "miss", "bypass")},
             "hit_rate": self.hit_rate,
+            "would_be": {name: self.would_be[name] for name in ("exact", "semantic")},
             "saved": {"tokens": self.tokens, "cost": self.cost, "seconds": self.saved_seconds},
             "misses": dict(self.misses.most_common()),
             "vetoes": dict(self.vetoes.most_common()),

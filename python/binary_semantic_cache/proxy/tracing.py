@@ -147,6 +147,7 @@ def _request_attributes(record: Record) -> dict[str, Any]:
         "bsc.api": record.api,
         "bsc.outcome": record.outcome,
         "bsc.reason": record.reason or None,
+        "bsc.would_be": record.would_be or None,
         "bsc.tenant": record.tenant or None,
         "bsc.stored": record.stored or None,
         "bsc.hit.id": record.hit_id,

@@ -28,6 +28,7 @@ def record_json(number: int, record: Record) -> dict[str, Any]:
         "status": record.status,
         "outcome": record.outcome,
         "reason": record.reason,
+        "would_be": record.would_be,
         "detail": record.detail,
         "guards": list(record.guards),
         "tenant": record.tenant,

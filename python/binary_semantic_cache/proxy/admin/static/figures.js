@@ -9,9 +9,12 @@ export function showFigures(summary) {
   const { window: lately, since_start: ever, cache } = summary;
   byId("about").textContent = about(summary);
   const asked = lately.requests - lately.outcomes.bypass;
+  const would = lately.would_be.exact + lately.would_be.semantic;
   const hits = lately.outcomes.exact + lately.outcomes.semantic;
   byId("tiles").replaceChildren(
-    tile("Hit rate", percent(lately.hit_rate), `${count(hits)} of ${count(asked)} requests`),
+    summary.mode === "shadow"
+      ? tile("Would-be hit rate", percent(asked ? would / asked : null), `${count(would)} of ${count(asked)}, none served`)
+      : tile("Hit rate", percent(lately.hit_rate), `${count(hits)} of ${count(asked)} requests`),
     tile("Money saved", summary.has_prices ? money(lately.saved.cost) : "–",
       summary.has_prices ? `${money(ever.saved.cost)} since start` : "no prices are configured"),
     tile("Time saved", duration(lately.saved.seconds), `${duration(ever.saved.seconds)} since start`),

@@ -51,7 +51,7 @@ function requestRow(request) {
   const row = element("tr", {},
     element("td", { class: "time" }, timeOf(request.began_at)),
     element("td", {}, element("span", { class: `verdict ${request.outcome}` }, NAMES[request.outcome]),
-      request.reason ? element("small", {}, request.reason.replaceAll("_", " ")) : null),
+      request.reason ? element("small", {}, shortly(request)) : null),
     element("td", { class: "text" }, element("span", {}, request.text || `${request.method} ${request.path}`)),
     element("td", { class: "number" }, similarity(request.similarity)),
     element("td", { class: "number" }, duration(request.total_seconds)),
@@ -61,6 +61,10 @@ function requestRow(request) {
   });
   row.append(element("td", { class: "end" }, toggle));
   return row;
+}
+
+function shortly(request) {
+  return request.reason.replaceAll("_", " ") + (request.would_be ? `: ${request.would_be}` : "");
 }
 
 async function open(row, toggle, request) {
@@ -88,7 +92,7 @@ function told(request) {
   const saved = request.saved;
   return facts([
     ["Asked", request.text],
-    ["Served from", request.prompt],
+    [request.would_be ? "Would serve" : "Served from", request.prompt],
     ["Request", `${request.method} ${request.path}, ${request.status}, ${request.model}${request.stream ? ", stream" : ""}`],
     ["Why no hit", [request.reason, request.detail].filter(Boolean).join(": ")],
     ["Guards", request.guards.join(", ")],
