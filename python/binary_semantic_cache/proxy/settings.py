@@ -13,6 +13,7 @@ __all__ = [
     "KnownKey",
     "LimitSettings",
     "LogSettings",
+    "MetricsSettings",
     "ProxySettings",
     "ServerSettings",
     "SteeringSettings",
@@ -41,6 +42,8 @@ class ServerSettings:
     """Admin API, dashboard and metrics; 0 for a free one."""
     admin_token: str = field(default="", repr=False)
     """Empty: one is made at start and shown once."""
+    admin_names: tuple[str, ...] = ()
+    """Names of this machine under which the admin port is asked for, beside `localhost` and IP addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +151,14 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """`[metrics]`: Prometheus, on the admin port."""
+
+    labels: tuple[Literal["model", "tenant"], ...] = ()
+    """What requests and savings are counted by, besides; each value is a series of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TracingSettings:
     """`[tracing]`: OpenTelemetry; needs the extra `otel`."""
 
@@ -168,4 +179,5 @@ class ProxySettings:
     keys: KeySettings = field(default_factory=KeySettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
