@@ -21,7 +21,7 @@ __all__ = ["KEY", "TOKEN", "Served", "SlowUpstream", "asking", "chat", "get", "s
 BSC = [sys.executable, "-m", "binary_semantic_cache.cli.main"]
 KEY = "sk-canary-of-a-caller"
 TOKEN = "canary-of-the-admin-token"
-_LONGEST_SECONDS = 60.0
+_LONGEST_SECONDS = 120.0
 
 
 def until(condition: Callable[[], object], what: str) -> object:

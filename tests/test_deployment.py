@@ -30,7 +30,9 @@ def test_the_unit_is_stopped_later_than_the_proxy_ends_by_itself():
     assert stop_seconds > ServerSettings().shutdown_seconds + ServerSettings().drain_seconds + 5
 
 
-@pytest.mark.parametrize("path", [UNIT, DOCKERFILE, ROOT / "docs" / "proxy-running.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [UNIT, DOCKERFILE, ROOT / "docs" / "proxy-running.md"], ids=lambda path: path.name
+)
 def test_variables_that_are_set_are_read(path):
     known = {key.variable for key in [*KEYS.values(), *SECRET_FILES.values()]} | OTHER_VARIABLES
     assert set(re.findall(r"\bBSC_[A-Z_]+", path.read_text())) <= known

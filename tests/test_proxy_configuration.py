@@ -475,7 +475,8 @@ def test_the_printed_configuration_reads_back_as_the_same(tmp_path, text):
 
 def test_the_printed_configuration_says_where_each_value_came_from(tmp_path):
     (tmp_path / "token").write_text(TOKEN)
-    text = f'[server]\nworkers = 2\nadmin_token_file = "{tmp_path}/token"\n[keys]\naccept = "configured"\n{KNOWN_KEY}'
+    text = f'[server]\nworkers = 2\nadmin_token_file = "{tmp_path}/token"\n'
+    text += f'[keys]\naccept = "configured"\n{KNOWN_KEY}'
     environment = {"BSC_UPSTREAM_OPENAI_API_KEY": "sk-canary", "BSC_LOG_LEVEL": "error"}
     read_in = read(tmp_path, text, environment, server__port="1")
     printed = configuration_text(read_in)

@@ -145,9 +145,8 @@ def test_a_port_in_use_is_one_line_and_status_1(tmp_path):
         port = taken.getsockname()[1]
         done = bsc("--port", str(port), folder=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == (
-        f"bsc: error: server.port: port {port} of 127.0.0.1 is in use by another program; choose another, or 0\n"
-    )
+    said = f"server.port: port {port} of 127.0.0.1 is in use by another program; choose another, or 0"
+    assert done.stderr == f"bsc: error: {said}\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,10 +241,12 @@ def test_a_stream_under_way_ends_and_is_kept_when_a_signal_comes(tmp_path, confi
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert served.end() == 0
         assert "Traceback" not in served.text
-    with serving(*configured, folder=tmp_path) as served:
-        with asking(served.url, "How do I undo the last commit?") as again:
-            assert again.headers["x-bsc-cache"] == "exact"
-            assert "data: [DONE]" in again.read().decode()
+    with (
+        serving(*configured, folder=tmp_path) as served,
+        asking(served.url, "How do I undo the last commit?") as again,
+    ):
+        assert again.headers["x-bsc-cache"] == "exact"
+        assert "data: [DONE]" in again.read().decode()
     assert upstream.calls == 1
 
 

@@ -25,7 +25,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "reset change password forgot",
-        "Follow the link on the sign-in page; it sends a message with an address where a new password is set.",
+        "Follow the link on the sign-in page; it sends a message with a link to set a new one.",
     ),
     ("capital france", "The capital of France is Paris."),
     ("capital australia", "The capital of Australia is Canberra."),
