@@ -96,7 +96,7 @@ def run(arguments: Sequence[str], *, dropped_variables: Mapping[str, str]) -> in
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benches",
-        description="Times this package against NumPy, FAISS, usearch and the published package.",
+        description="Times this package against NumPy, FAISS, usearch and other semantic caches.",
         epilog="example: python -m benches --only encode search",
     )
     parser.add_argument("--smoke", action="store_true", help="small sizes: does everything run and agree?")
