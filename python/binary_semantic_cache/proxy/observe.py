@@ -33,6 +33,8 @@ class Record:
     Empty on hits.
     """
     detail: str = ""
+    would_be: Literal["", "exact", "semantic"] = ""
+    """In shadow mode: the hit not served; `similarity`, `entry_id`, `hit_id` and `prompt` are its."""
     tenant: str = ""
     """Name of the tenant as configured, or a keyed digest of the key: 12 hex digits."""
     model: str = ""
@@ -58,6 +60,13 @@ class Record:
     """
     guards: tuple[str, ...] = ()
     """Guards that vetoed the nearest candidate."""
+    request_bytes: int = 0
+    """Of the request's body."""
+    response_bytes: int = 0
+    """Of the reply's body, as far as it was sent."""
+    traceparent: str = ""
+    """The request's header of that name, which a trace goes on from; empty for none."""
+    tracestate: str = ""
     request: Request | None = None
     scope: object = None
     """The cache's `scope` of this request: with `request` it is what `SemanticCache.explain` takes."""

@@ -29,7 +29,8 @@ class Assembler(Protocol):
         """The whole answer, or `None`.
 
         There is none before the stream's own end, after an error event, and for a stream that holds what
-        cannot be put together without loss.
+        cannot be put together without loss. An answer that was cut short by a limit or a refusal is one, for
+        `refusal_to_store` to name the reason.
         """
 
     @property
@@ -59,13 +60,14 @@ class Api(Protocol):
         """For one stream of this API."""
 
     def suits(self, answer: Answer, body: Mapping[str, Any]) -> bool:
-        """Whether a kept answer has all that the API promises to who asks `body`.
+        """Whether this is an answer of this API that has all that the API promises to who asks `body`.
 
-        A stream that was not asked for its usage has none, and must not answer where usage is promised.
+        To be asked before an answer is kept, with the request that it answers, and before it is served. A
+        stream that was not asked for its usage has none, and must not answer where usage is promised.
         """
 
     def play(self, answer: Answer, body: Mapping[str, Any]) -> Iterator[bytes]:
         """The stream that says `answer`: server-sent events of a few words each, made one by one.
 
-        It ends as the API's streams end.
+        It ends as the API's streams end. `answer` is one that `suits`.
         """
