@@ -19,7 +19,7 @@ from benches.encode import projection
 from benches.fetched import UnavailableError
 from benches.harness import Figure, Row
 from benches.machine import resident_bytes
-from benches.peer_caches import KEEPERS, Rows, open_peers
+from benches.peer_caches import KEEPERS, MOST, Rows, open_peers
 from benches.published import NAME, PublishedUnavailableError, load_published
 from benches.subject import Setting
 from benches.vectors import CODE_BITS
@@ -63,7 +63,7 @@ def _at(setting: Setting, n: int) -> Iterator[Row]:
 
 def _of_peers(n: int) -> Iterator[Row]:
     ours = _bytes_an_entry("ours", n)
-    for name in KEEPERS:
+    for name in (name for name in KEEPERS if n <= MOST.get(name, n)):
         try:
             theirs, note = _bytes_an_entry(name, n), ""
         except subprocess.CalledProcessError:

@@ -10,7 +10,7 @@ import numpy as np
 
 from benches.fetched import UnavailableError
 from benches.harness import Case, Contender, Row, check_equal, measure
-from benches.peer_caches import IN_PYTHON, PEERS, Peer, Rows, open_peers
+from benches.peer_caches import MOST, PEERS, Peer, Rows, open_peers
 from benches.semantic import Precomputed, word
 from benches.subject import Setting
 from benches.vectors import CODE_BITS, embeddings, near
@@ -56,7 +56,7 @@ def _at(setting: Setting, n: int, folder: Path, memory: Path) -> Iterator[Row]:
     ours.put_many(np.stack([rows[text] for text in questions.stored]), questions.answers)
     missing = {}
     try:
-        names = [name for name in PEERS if n <= IN_PYTHON.get(name, n)]
+        names = [name for name in PEERS if n <= MOST.get(name, n)]
         peers = open_peers(names, rows, _DIMENSION, n, _COSINE, folder, memory)
     except UnavailableError as exc:
         peers, missing = [], {"other caches": f"not available: {exc}"}
