@@ -57,7 +57,6 @@ def draw(results: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     for kind, what in _GETS.items():
         gets = _series(results, what)
         if any(len(points) >= _LEAST_SIZES for points in gets.values()):
-            gets |= _read_limit(results, gets["ours"])
             axes = _axes(f"a whole get that {_VERBS[kind]}, the embedding known, one thread", gets)
             axes.set(xlabel="entries", ylabel="time of one get, us")
             drawn.append(_save(axes, folder / f"speed-get-{kind}.png"))
@@ -67,12 +66,6 @@ def draw(results: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
         axes.set(xlabel="entries", ylabel="MB")
         drawn.append(_save(axes, folder / "speed-memory.png"))
     return drawn
-
-
-def _read_limit(results: Sequence[Mapping[str, Any]], like: Mapping[int, float]) -> Series:
-    """What reading all codes of a cache once takes, at the sizes of `like`."""
-    points = _series(results, _SEARCH).get(_READING, {})
-    return {_READING: {n: us for n, us in points.items() if n in like}}
 
 
 def _series(results: Sequence[Mapping[str, Any]], what: str) -> Series:

@@ -11,6 +11,7 @@ import numpy as np
 from benches.fetched import UnavailableError
 from benches.harness import Case, Contender, Row, check_equal, measure
 from benches.peer_caches import MOST, PEERS, Peer, Rows, open_peers
+from benches.reading import read_once
 from benches.semantic import Precomputed, word
 from benches.subject import Setting
 from benches.vectors import CODE_BITS, embeddings, near
@@ -80,6 +81,7 @@ def _at(setting: Setting, n: int, folder: Path, memory: Path) -> Iterator[Row]:
             texts = [(text,) for text, _ in pairs]
             contenders = [Contender(peer.name, peer.answer, cycle(texts)) for peer in peers]
             contenders.insert(0, Contender(_LOOKUP, lookups.lookup, cycle(texts)))
+            contenders.insert(0, read_once(n * CODE_BITS // 8))
             vectors = cycle([(rows[text],) for text, _ in pairs])
             case = Case(what, n, Contender("ours", ours.get, vectors), contenders, missing)
             yield from measure(case, setting.effort)
