@@ -98,7 +98,7 @@ class ResponseAssembler(StreamAssembler):
     def take_after_end(self, event: Event) -> None:
         """Some servers write the end that chunks have, too."""
         if event.data.strip() != "[DONE]":
-            raise UnkeptError("error" if event.name == "error" else "malformed")
+            super().take_after_end(event)
 
     def _take_item(self, said: dict[str, Any]) -> None:
         item = said.get("item")
