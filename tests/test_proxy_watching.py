@@ -1,4 +1,4 @@
-"""What a real proxy tells of real requests, and what the admin makes of it: from a reply to the page."""
+"""What a real proxy tells of real requests and what the admin makes of it: from a reply to the page."""
 
 import io
 import json
