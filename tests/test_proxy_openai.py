@@ -304,6 +304,7 @@ def test_bypass_neither_looks_nor_keeps(model, proxy, client, headers):
     ask(client)
     _, told = ask(client, headers=headers)
     assert (told["cache"], told["reason"]) == ("bypass", "mode")
+    assert proxy.record(of=2).stored == ""
     assert model.calls == 2
     assert ask(client, FAR, headers)[1]["cache"] == "bypass"
     assert len(proxy.cache) == 1

@@ -1,4 +1,7 @@
-"""The proxy's settings as its rooms see them; `configuration` makes them from file and environment."""
+"""The proxy's settings as its rooms see them; `configuration` makes them from file and environment.
+
+A field that `repr` leaves out is a secret: no file may hold it, and nothing prints it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +35,8 @@ class ServerSettings:
     """Processes that share the cache's file."""
     shutdown_seconds: float = 30.0
     """How long requests under way may take to end."""
+    drain_seconds: float = 0.0
+    """How long the proxy says that it is not ready before it stops accepting, for load balancers to see."""
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
     """Admin API, dashboard and metrics; 0 for a free one."""
@@ -52,6 +57,8 @@ class UpstreamSettings:
     openai_api_key: str = field(default="", repr=False)
     """Sent instead of the caller's key, which then must be configured."""
     anthropic_api_key: str = field(default="", repr=False)
+    allow_http: bool = False
+    """Speak plain HTTP with an upstream that is not on this machine."""
     connect_seconds: float = 10.0
     read_seconds: float = 600.0
     """Longest silence of the upstream."""
