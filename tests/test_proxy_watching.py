@@ -30,7 +30,7 @@ KEY = "sk-canary-secret"
 
 @dataclass
 class Told:
-    """All that was told of three requests: a miss, an exact hit, and a semantic one as a stream."""
+    """All that was told after three requests: a miss, an exact hit and a semantic one, as a stream."""
 
     cache: SemanticCache
     admin: httpx.Client
