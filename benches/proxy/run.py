@@ -1,0 +1,178 @@
+"""The command: which kinds of requests, over how many connections, and where the results go."""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benches.machine import describe
+from benches.proxy.load import Measured, WrongReplyError, drive, request_bytes
+from benches.proxy.memory import memory_lines
+from benches.proxy.processes import cpus, started
+from benches.report import stem
+
+__all__ = ["run"]
+
+_RESULTS = Path(__file__).parent.parent / "results"
+_QUESTION = "What is the capital of France?"
+_REPHRASED = "What's the capital city of France?"
+_PATH = "/v1/chat/completions"
+
+
+@dataclass
+class Kind:
+    """One kind of request to one server."""
+
+    name: str
+    port: int
+    make: Callable[[int], bytes]
+    check: Callable[[int, bytes], None]
+    asked: int = 0
+    rounds: dict[int, list[Measured]] = field(default_factory=dict)
+    """By number of connections."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measures; prints a table; returns the exit status. A wrong reply ends the run with a traceback."""
+    given = _parser().parse_args(arguments)
+    if given.memory:
+        return memory_lines(given.memory)
+    seconds, rounds = (0.3, 1) if given.smoke else (given.seconds, given.rounds)
+    numbers = [1, 8] if given.smoke else given.connections
+    machine = describe({})
+    with ExitStack() as stack:
+        kinds = list(_kinds(stack, given.server))
+        for n in numbers:
+            for turn in range(rounds):
+                for kind in kinds[turn % len(kinds) :] + kinds[: turn % len(kinds)]:
+                    _say(f"{kind.name}, {n} connections")
+                    measured = drive(
+                        kind.port, kind.make, kind.check, connections=n, seconds=seconds, first=kind.asked
+                    )
+                    kind.asked += len(measured.latencies) + n
+                    kind.rounds.setdefault(n, []).append(measured)
+    lines = [_line(kind, n, kinds[0]) for n in numbers for kind in kinds]
+    print(_table(lines))
+    folder = given.out or (None if given.smoke else _RESULTS)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        label = f"proxy-{given.server}-{'-'.join(map(str, numbers))}"
+        path = folder / f"{stem(machine, label)}.json"
+        path.write_text(
+            json.dumps({"machine": machine, "seconds": seconds, "results": lines}, indent=1) + "\n"
+        )
+        path.with_suffix(".md").write_text(_table(lines) + "\n")
+        _say(f"raw results: {path}")
+    return 0
+
+
+def _kinds(stack: ExitStack, server: str) -> Iterator[Kind]:
+    """All servers, started, warm and checked. The first kind is the one without any proxy."""
+    load, measured = cpus()
+    upstream, _ = stack.enter_context(started("benches.proxy.upstream", on=load))
+    address = f"http://127.0.0.1:{upstream}"
+    plain, _ = stack.enter_context(started("benches.proxy.servers", "forwarder", address, on=measured))
+    ours, _ = stack.enter_context(started("benches.proxy.servers", server, address, on=measured))
+    yield Kind("the upstream, directly", upstream, _fresh, _said)
+    yield Kind("plain forwarder", plain, _fresh, _said)
+    once = drive(ours, lambda _: _ask(_QUESTION), _nothing, connections=1, seconds=5, most=1)
+    assert len(once.latencies) == 1
+    yield Kind(
+        "passed through (bypass)", ours, lambda n: _fresh(n, "x-bsc-mode: bypass\r\n"), _told("bypass")
+    )
+    yield Kind("miss, stored", ours, _fresh, _told("miss"))
+    yield Kind("exact hit", ours, lambda _: _ask(_QUESTION), _told("exact", _QUESTION))
+    yield Kind("exact hit, as a stream", ours, lambda _: _ask(_QUESTION, stream=True), _told("exact"))
+    yield Kind("semantic hit", ours, lambda _: _ask(_REPHRASED), _told("semantic", _QUESTION))
+
+
+def _ask(question: str, *, stream: bool = False, headers: str = "") -> bytes:
+    body = {"model": "bench", "messages": [{"role": "user", "content": question}]}
+    raw = request_bytes(_PATH, json.dumps(body | ({"stream": True} if stream else {})).encode())
+    return raw.replace(b"accept:", headers.encode() + b"accept:", 1)
+
+
+def _fresh(n: int, headers: str = "") -> bytes:
+    return _ask(f"Tell me something about the number {n}, please.", headers=headers)
+
+
+def _nothing(_: int, reply: bytes) -> None:
+    if not reply.startswith(b"HTTP/1.1 200"):
+        raise WrongReplyError(reply[:300].decode())
+
+
+def _said(n: int, reply: bytes) -> None:
+    if b"about the number %d, please" % n not in reply:
+        raise WrongReplyError(f"request {n}: {reply[:400]!r}")
+
+
+def _told(cache: str, question: str | None = None) -> Callable[[int, bytes], None]:
+    """That the proxy says so of its reply, and that the answer is the right one."""
+    mark = b"x-bsc-cache: %b\r\n" % cache.encode()
+
+    def check(n: int, reply: bytes) -> None:
+        if mark not in reply:
+            raise WrongReplyError(f"expected {mark!r}, got {reply[:400]!r}")
+        if question is not None and question.encode() not in reply:
+            raise WrongReplyError(f"request {n}: {reply[:600]!r}")
+        if cache in ("miss", "bypass"):
+            _said(n, reply)
+
+    return check
+
+
+def _line(kind: Kind, connections: int, direct: Kind) -> dict[str, Any]:
+    """Medians over the rounds; what is added is against the upstream without a proxy, in the same run."""
+    rounds, plain = kind.rounds[connections], direct.rounds[connections]
+
+    def median(of: Sequence[Measured], share: float) -> float:
+        return statistics.median(one.quantile(share) for one in of) * 1e3
+
+    return {
+        "what": kind.name,
+        "connections": connections,
+        "per_second": round(statistics.median(one.per_second for one in rounds), 1),
+        "p50_ms": round(median(rounds, 0.5), 4),
+        "p99_ms": round(median(rounds, 0.99), 4),
+        "added_p50_ms": round(median(rounds, 0.5) - median(plain, 0.5), 4),
+        "added_p99_ms": round(median(rounds, 0.99) - median(plain, 0.99), 4),
+        "requests": sum(len(one.latencies) for one in rounds),
+        "rounds": [round(one.per_second, 1) for one in rounds],
+    }
+
+
+def _table(lines: Sequence[dict[str, Any]]) -> str:
+    head = "| what | connections | requests/s | p50 ms | p99 ms | added p50 ms | added p99 ms |"
+    rows = [
+        f"| {line['what']} | {line['connections']} | {line['per_second']:,.0f} | {line['p50_ms']:.2f} "
+        f"| {line['p99_ms']:.2f} | {line['added_p50_ms']:.2f} | {line['added_p99_ms']:.2f} |"
+        for line in lines
+    ]
+    return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|", *rows])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benches.proxy",
+        description="Requests a second and added latency of the proxy over loopback.",
+        epilog="example: python -m benches.proxy --connections 1 16",
+    )
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64, 256], metavar="N")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each round (default: 1)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--server", choices=["sqlite", "memory"], default="sqlite")
+    parser.add_argument("--smoke", action="store_true", help="a few seconds: does everything run and agree?")
+    parser.add_argument(
+        "--memory", type=int, metavar="REQUESTS", help="instead: memory over so many requests"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER")
+    return parser
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
