@@ -1,11 +1,11 @@
 """Resident memory of the proxy over many requests: hits, misses that push others out, streams."""
 
-import json
 import sys
 from contextlib import ExitStack
 
-from benches.proxy.load import WrongReplyError, drive, request_bytes
+from benches.proxy.load import WrongReplyError, drive
 from benches.proxy.processes import cpus, resident_bytes_of, started
+from benches.proxy.questions import ask
 
 __all__ = ["memory_lines"]
 
@@ -40,10 +40,7 @@ def _question(n: int) -> str:
 
 
 def _mixed(n: int) -> bytes:
-    body = {"model": "bench", "messages": [{"role": "user", "content": _question(n)}]}
-    if n % _KINDS in (0, 1):
-        body["stream"] = True
-    return request_bytes("/v1/chat/completions", json.dumps(body).encode())
+    return ask(_question(n), stream=n % _KINDS in (0, 1))
 
 
 def _is_right(n: int, reply: bytes) -> None:

@@ -29,14 +29,14 @@ def started(
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     finally:
         os.sched_setaffinity(0, before)
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         line = process.stdout.readline()
         if not line.strip().isdigit():
             raise RuntimeError(f"{module} {' '.join(arguments)} did not start")
         yield int(line), process.pid
     finally:
-        assert process.stdin is not None
         process.stdin.close()
         try:
             process.wait(20)

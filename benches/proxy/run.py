@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from benches.machine import describe
-from benches.proxy.load import Measured, WrongReplyError, drive, request_bytes
+from benches.proxy.load import Measured, WrongReplyError, drive
 from benches.proxy.memory import memory_lines
 from benches.proxy.processes import cpus, started
+from benches.proxy.questions import ask, said, told
+from benches.proxy.timing import timing_lines
 from benches.report import stem
 
 __all__ = ["run"]
@@ -21,7 +23,6 @@ __all__ = ["run"]
 _RESULTS = Path(__file__).parent.parent / "results"
 _QUESTION = "What is the capital of France?"
 _REPHRASED = "What's the capital city of France?"
-_PATH = "/v1/chat/completions"
 
 
 @dataclass
@@ -40,6 +41,8 @@ class Kind:
 def run(arguments: Sequence[str]) -> int:
     """Measures; prints a table; returns the exit status. A wrong reply ends the run with a traceback."""
     given = _parser().parse_args(arguments)
+    if given.timing:
+        return timing_lines(given.timing, given.server)
     if given.memory:
         return memory_lines(given.memory)
     seconds, rounds = (0.3, 1) if given.smoke else (given.seconds, given.rounds)
@@ -78,52 +81,21 @@ def _kinds(stack: ExitStack, server: str) -> Iterator[Kind]:
     address = f"http://127.0.0.1:{upstream}"
     plain, _ = stack.enter_context(started("benches.proxy.servers", "forwarder", address, on=measured))
     ours, _ = stack.enter_context(started("benches.proxy.servers", server, address, on=measured))
-    yield Kind("the upstream, directly", upstream, _fresh, _said)
-    yield Kind("plain forwarder", plain, _fresh, _said)
-    once = drive(ours, lambda _: _ask(_QUESTION), _nothing, connections=1, seconds=5, most=1)
-    assert len(once.latencies) == 1
+    yield Kind("the upstream, directly", upstream, ask, said)
+    yield Kind("plain forwarder", plain, ask, said)
+    drive(ours, lambda _: ask(_QUESTION), _is_answered, connections=1, seconds=60, most=1)
     yield Kind(
-        "passed through (bypass)", ours, lambda n: _fresh(n, "x-bsc-mode: bypass\r\n"), _told("bypass")
+        "passed through (bypass)", ours, lambda n: ask(n, headers="x-bsc-mode: bypass\r\n"), told("bypass")
     )
-    yield Kind("miss, stored", ours, _fresh, _told("miss"))
-    yield Kind("exact hit", ours, lambda _: _ask(_QUESTION), _told("exact", _QUESTION))
-    yield Kind("exact hit, as a stream", ours, lambda _: _ask(_QUESTION, stream=True), _told("exact"))
-    yield Kind("semantic hit", ours, lambda _: _ask(_REPHRASED), _told("semantic", _QUESTION))
+    yield Kind("miss, stored", ours, ask, told("miss"))
+    yield Kind("exact hit", ours, lambda _: ask(_QUESTION), told("exact", _QUESTION))
+    yield Kind("exact hit, as a stream", ours, lambda _: ask(_QUESTION, stream=True), told("exact"))
+    yield Kind("semantic hit", ours, lambda _: ask(_REPHRASED), told("semantic", _QUESTION))
 
 
-def _ask(question: str, *, stream: bool = False, headers: str = "") -> bytes:
-    body = {"model": "bench", "messages": [{"role": "user", "content": question}]}
-    raw = request_bytes(_PATH, json.dumps(body | ({"stream": True} if stream else {})).encode())
-    return raw.replace(b"accept:", headers.encode() + b"accept:", 1)
-
-
-def _fresh(n: int, headers: str = "") -> bytes:
-    return _ask(f"Tell me something about the number {n}, please.", headers=headers)
-
-
-def _nothing(_: int, reply: bytes) -> None:
-    if not reply.startswith(b"HTTP/1.1 200"):
-        raise WrongReplyError(reply[:300].decode())
-
-
-def _said(n: int, reply: bytes) -> None:
-    if b"about the number %d, please" % n not in reply:
-        raise WrongReplyError(f"request {n}: {reply[:400]!r}")
-
-
-def _told(cache: str, question: str | None = None) -> Callable[[int, bytes], None]:
-    """That the proxy says so of its reply, and that the answer is the right one."""
-    mark = b"x-bsc-cache: %b\r\n" % cache.encode()
-
-    def check(n: int, reply: bytes) -> None:
-        if mark not in reply:
-            raise WrongReplyError(f"expected {mark!r}, got {reply[:400]!r}")
-        if question is not None and question.encode() not in reply:
-            raise WrongReplyError(f"request {n}: {reply[:600]!r}")
-        if cache in ("miss", "bypass"):
-            _said(n, reply)
-
-    return check
+def _is_answered(_: int, reply: bytes) -> None:
+    if _QUESTION.encode() not in reply:
+        raise WrongReplyError(reply[:600].decode())
 
 
 def _line(kind: Kind, connections: int, direct: Kind) -> dict[str, Any]:
@@ -170,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory", type=int, metavar="REQUESTS", help="instead: memory over so many requests"
     )
+    parser.add_argument("--timing", type=int, metavar="PROBES", help="instead: what times tell a tenant")
     parser.add_argument("--out", type=Path, metavar="FOLDER")
     return parser
 
