@@ -32,10 +32,11 @@ def started(
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        if not line.strip().isdigit():
+        # Some servers print more than their port.
+        port = next((line for line in process.stdout if line.strip().isdigit()), None)
+        if port is None:
             raise RuntimeError(f"{module} {' '.join(arguments)} did not start")
-        yield int(line), process.pid
+        yield int(port), process.pid
     finally:
         process.stdin.close()
         try:

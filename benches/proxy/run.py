@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     numbers = [1, 8] if given.smoke else given.connections
     machine = describe({})
     with ExitStack() as stack:
-        kinds = list(_kinds(stack, given.server))
+        kinds = list(_kinds(stack, given.server, given.litellm))
         for n in numbers:
             for turn in range(rounds):
                 for kind in kinds[turn % len(kinds) :] + kinds[: turn % len(kinds)]:
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _kinds(stack: ExitStack, server: str) -> Iterator[Kind]:
+def _kinds(stack: ExitStack, server: str, litellm: str | None) -> Iterator[Kind]:
     """All servers, started, warm and checked. The first kind is the one without any proxy."""
     load, measured = cpus()
     upstream, _ = stack.enter_context(started("benches.proxy.upstream", on=load))
@@ -91,11 +91,23 @@ def _kinds(stack: ExitStack, server: str) -> Iterator[Kind]:
     yield Kind("exact hit", ours, lambda _: ask(_QUESTION), told("exact", _QUESTION))
     yield Kind("exact hit, as a stream", ours, lambda _: ask(_QUESTION, stream=True), told("exact"))
     yield Kind("semantic hit", ours, lambda _: ask(_REPHRASED), told("semantic", _QUESTION))
+    if litellm is not None:
+        module = "benches.proxy.litellm_server"
+        theirs, _ = stack.enter_context(started(module, address, on=measured, python=litellm))
+        drive(theirs, lambda _: ask(_QUESTION), _is_answered, connections=1, seconds=60, most=1)
+        yield Kind("LiteLLM: miss, stored", theirs, ask, said)
+        yield Kind("LiteLLM: exact hit", theirs, lambda _: ask(_QUESTION), _is_litellms_hit)
 
 
 def _is_answered(_: int, reply: bytes) -> None:
     if _QUESTION.encode() not in reply:
         raise WrongReplyError(reply[:600].decode())
+
+
+def _is_litellms_hit(n: int, reply: bytes) -> None:
+    _is_answered(n, reply)
+    if b"\r\nx-litellm-cache-key: " not in reply:
+        raise WrongReplyError(f"request {n} was no hit: {reply[:600]!r}")
 
 
 def _line(kind: Kind, connections: int, direct: Kind) -> dict[str, Any]:
@@ -138,6 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each round (default: 1)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--server", choices=["sqlite", "memory"], default="sqlite")
+    parser.add_argument(
+        "--litellm", metavar="PYTHON", help="a Python with litellm[proxy], to be measured too"
+    )
     parser.add_argument("--smoke", action="store_true", help="a few seconds: does everything run and agree?")
     parser.add_argument(
         "--memory", type=int, metavar="REQUESTS", help="instead: memory over so many requests"
