@@ -1,4 +1,4 @@
-"""LiteLLM's proxy with its cache in memory, as a contender: `PYTHON -m benches.proxy.litellm_server UPSTREAM`.
+"""LiteLLM's proxy with its cache in memory: `PYTHON -m benches.proxy.litellm_server UPSTREAM`.
 
 To be run by a Python that has `litellm[proxy]`; prints its port, and ends when its standard input does.
 """
