@@ -9,7 +9,9 @@ from pathlib import Path
 from time import perf_counter
 
 from benches import (
+    approximate,
     archive,
+    cold,
     encode,
     get,
     imports,
@@ -17,6 +19,7 @@ from benches import (
     lru,
     memory,
     multi_index,
+    peers,
     put,
     report,
     scopes,
@@ -38,7 +41,10 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "search": search.run,
     "scopes": scopes.run,
     "multi_index": multi_index.run,
+    "approximate": approximate.run,
     "get": get.run,
+    "cold": cold.run,
+    "peers": peers.run,
     "lru": lru.run,
     "put": put.run,
     "archive": archive.run,
@@ -90,7 +96,7 @@ def run(arguments: Sequence[str], *, dropped_variables: Mapping[str, str]) -> in
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benches",
-        description="Times this package against NumPy, FAISS, usearch and the published package.",
+        description="Times this package against NumPy, FAISS, usearch and other semantic caches.",
         epilog="example: python -m benches --only encode search",
     )
     parser.add_argument("--smoke", action="store_true", help="small sizes: does everything run and agree?")

@@ -1,4 +1,4 @@
-"""What a real proxy tells of real requests, and what the admin makes of it."""
+"""What a real proxy tells of real requests and what the admin makes of it: from a reply to the page."""
 
 import io
 import json
@@ -30,7 +30,7 @@ KEY = "sk-canary-secret"
 
 @dataclass
 class Told:
-    """Everything that was told, after a miss, an exact hit, and a semantic one as a stream."""
+    """All that was told after three requests: a miss, an exact hit and a semantic one, as a stream."""
 
     cache: SemanticCache
     admin: httpx.Client
