@@ -10,6 +10,7 @@ from time import perf_counter
 
 from benches import (
     archive,
+    breakdown,
     encode,
     get,
     imports,
@@ -45,6 +46,7 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "memory": memory.run,
     "threads": threads.run,
     "semantic": semantic.run,
+    "breakdown": breakdown.run,
     "stores": stores.run,
     "lag": lag.run,
     "text": text.run,
