@@ -1,4 +1,4 @@
-"""Where the time of a semantic hit goes: a whole `SemanticCache.lookup`, step by step, the embedding apart."""
+"""Where the time of a semantic hit goes: `SemanticCache.lookup` step by step, embeddings from a table."""
 
 import statistics
 from collections import defaultdict
@@ -27,6 +27,7 @@ _ASKED = 64
 _ROUNDS = 31
 _AT_ONCE = 10_000
 _VECTOR_BYTES = 389
+_DECISION: Any = decision
 _REST = "Python between the steps"
 
 
@@ -97,7 +98,7 @@ def _steps(what: str, store: Store, n: int, rounds: int) -> Iterator[Row]:
 
 
 def _watched(what: str, cache: SemanticCache, asked: list[str], rounds: int) -> Iterator[Row]:
-    watch, cosines = _Stopwatch(), decision.cosines
+    watch, rescored_by = _Stopwatch(), _DECISION.cosines
     lookup = _watch_steps(watch, cache)
     spent: defaultdict[str, list[float]] = defaultdict(list)
     try:
@@ -106,7 +107,7 @@ def _watched(what: str, cache: SemanticCache, asked: list[str], rounds: int) -> 
             for step, ns in watch.take().items():
                 spent[step].append(ns / len(asked) / 1e3)
     finally:
-        decision.cosines = cosines  # type: ignore[attr-defined]
+        _DECISION.cosines = rescored_by
     for step, times in sorted(spent.items(), key=lambda found: -statistics.median(found[1])):
         yield Row(
             f"{what}: {step}", len(cache), "us", statistics.median(times[1:] or times), rounds={"ours": times}
@@ -126,7 +127,7 @@ def _watch_steps(watch: _Stopwatch, cache: SemanticCache) -> Callable[..., objec
         ("whether the log moved on", mirror, "sync"),
         ("candidates, beside the scan", mirror, "within"),
         ("vectors", mirror, "vectors"),
-        ("re-scoring", decision, "cosines"),
+        ("re-scoring", _DECISION, "cosines"),
         ("the entry, checked", judge, "_read"),
         ("guards", judge._guards, "check"),
         ("answer", lookup, "_outcome"),

@@ -113,11 +113,9 @@ def stored_row(row: tuple[Any, ...] | None, now: float) -> Stored | None:
         _logger.warning("an entry is damaged and is not served")
         return None
     entry_id, *values, tags, saving, _ = row
-    entry = Entry(
-        *values,
-        () if tags is None else tuple(msgpack.unpackb(tags)),
-        _NOTHING_SAVED if saving is None else Saving(*msgpack.unpackb(saving)),
-    )
+    values.append(() if tags is None else tuple(msgpack.unpackb(tags)))
+    values.append(_NOTHING_SAVED if saving is None else Saving(*msgpack.unpackb(saving)))
+    entry = Entry(*values)
     return Stored(entry_id, entry) if servable(entry, now) else None
 
 
