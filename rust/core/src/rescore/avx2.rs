@@ -7,10 +7,15 @@ use std::arch::x86_64::{
 
 use super::{Kernel, Sums, scalar};
 
-pub(super) static KERNEL: Kernel = Kernel { sums };
+pub(super) static KERNEL: Kernel = Kernel { halves, sums };
 
 /// Numbers after which a lane of 32 bits might overflow: 128 pairs of products, each pair 2^23 at most.
 const BLOCK: usize = 16 * 128;
+
+#[target_feature(enable = "avx2")]
+fn halves(numbers: &[f32], times: f32, high: &mut [i16], low: &mut [i16]) {
+    scalar::halves(numbers, times, high, low);
+}
 
 #[target_feature(enable = "avx2")]
 fn sums(high: &[i16], low: &[i16], levels: &[u8]) -> Sums {

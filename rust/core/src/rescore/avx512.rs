@@ -9,10 +9,15 @@ use std::arch::x86_64::{
 
 use super::{Kernel, Sums, scalar};
 
-pub(super) static KERNEL: Kernel = Kernel { sums };
+pub(super) static KERNEL: Kernel = Kernel { halves, sums };
 
 /// Numbers after which a lane of 32 bits might overflow: 128 pairs of products, each pair 2^23 at most.
 const BLOCK: usize = 32 * 128;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn halves(numbers: &[f32], times: f32, high: &mut [i16], low: &mut [i16]) {
+    scalar::halves(numbers, times, high, low);
+}
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn sums(high: &[i16], low: &[i16], levels: &[u8]) -> Sums {

@@ -40,10 +40,12 @@ pub enum Score {
 /// Bits of the lower half of a query's number.
 const LOW_BITS: u32 = 15;
 
-/// The primitive of one instruction set.
+/// The primitives of one instruction set.
 ///
-/// The pointer is `unsafe` because it may only be called where the instruction set is available.
+/// The pointers are `unsafe` because they may only be called where the instruction set is available.
 struct Kernel {
+    /// The halves of numbers times `times`, each cut off to a whole number below 2^30.
+    halves: unsafe fn(numbers: &[f32], times: f32, high: &mut [i16], low: &mut [i16]),
     /// What levels, bytes with a sign, and a query's halves add up to; as many of each.
     sums: unsafe fn(high: &[i16], low: &[i16], levels: &[u8]) -> Sums,
 }
@@ -103,16 +105,13 @@ impl<'q> Query<'q> {
         let isa = if isa.is_available() { isa } else { Isa::from_name(isa.name())? };
         // Without its sign a float grows with its bits, and what is not finite comes last. Signed integers, as the
         // baseline of x86-64 compares no others.
-        let greatest = numbers.iter().map(|number| number.abs().to_bits().cast_signed()).max().unwrap_or(0);
+        let greatest = numbers.iter().fold(0, |most, number| number.abs().to_bits().cast_signed().max(most));
         // With this power of two the greatest number comes to lie between 2^29 and 2^30.
         let power = (156 - (greatest >> 23)).min(127);
         let times = f32::from_bits((power + 127).cast_unsigned() << 23);
-        #[expect(clippy::cast_possible_truncation, reason = "below 2^30; the rest of a number is to be cut off")]
-        let whole = |number: &f32| (number * times) as i32;
-        #[expect(clippy::cast_possible_truncation, reason = "the upper bits of 30 and a sign")]
-        let high = numbers.iter().map(|number| (whole(number) >> LOW_BITS) as i16).collect();
-        #[expect(clippy::cast_possible_truncation, reason = "15 bits")]
-        let low = numbers.iter().map(|number| (whole(number) & ((1 << LOW_BITS) - 1)) as i16).collect();
+        let (mut high, mut low) = (vec![0; numbers.len()], vec![0; numbers.len()]);
+        // SAFETY: this machine has the instruction set.
+        unsafe { (kernel(isa).halves)(numbers, times, &mut high, &mut low) };
         let unit =
             if f32::from_bits(greatest.cast_unsigned()).is_finite() { 2_f64.powi(-power) } else { f64::NAN };
         Ok(Self { numbers, isa, high, low, unit })
