@@ -14,7 +14,7 @@ from benches.report import table
 ROOT = Path(__file__).parent.parent
 QUICK = (
     *("encode", "search", "multi_index", "get", "lru", "put", "archive"),
-    *("semantic", "scopes", "stores", "lag", "imports"),
+    *("semantic", "breakdown", "scopes", "stores", "lag", "imports"),
 )
 
 
