@@ -11,6 +11,7 @@ from time import perf_counter
 from benches import (
     approximate,
     archive,
+    breakdown,
     cold,
     encode,
     get,
@@ -51,6 +52,7 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "memory": memory.run,
     "threads": threads.run,
     "semantic": semantic.run,
+    "breakdown": breakdown.run,
     "stores": stores.run,
     "lag": lag.run,
     "text": text.run,
