@@ -10,6 +10,7 @@ from time import perf_counter
 
 from benches import (
     archive,
+    batches,
     encode,
     get,
     imports,
@@ -36,6 +37,7 @@ __all__ = ["run"]
 _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "encode": encode.run,
     "search": search.run,
+    "batches": batches.run,
     "scopes": scopes.run,
     "multi_index": multi_index.run,
     "get": get.run,
@@ -50,7 +52,7 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "text": text.run,
     "imports": imports.run,
 }
-_ON_ALL_CPUS = {"threads", "lag"}
+_ON_ALL_CPUS = {"batches", "threads", "lag"}
 _RESULTS = Path(__file__).parent / "results"
 
 

@@ -1,16 +1,19 @@
 //! x86-64 with AVX2 and FMA: a panel row is eight registers, half of what there is.
 //!
-//! One embedding: one row at a time, eight accumulators. Several embeddings: sixteen columns at a time (two
-//! registers), six embeddings, twelve accumulators; the panel comes from the second-level cache four times.
+//! One embedding: one row at a time, eight accumulators. Many embeddings: sixteen columns at a time (two registers) of a
+//! chunk of rows, copied into the first-level cache for all of them; six embeddings, twelve accumulators.
 
 use std::arch::x86_64::{
     __m256, _CMP_GE_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_andnot_ps, _mm256_cmp_ps, _mm256_fmadd_ps,
     _mm256_loadu_ps, _mm256_movemask_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
-use super::{CHUNK, GROUP, Kernel, PANEL, PanelRow, Sums, TINY};
+use super::{CHUNK, Kernel, Line, PANEL, PanelRow, Sums, TINY};
 
-pub(super) static KERNEL: Kernel = Kernel { one, group, signs };
+pub(super) static KERNEL: Kernel = Kernel { one, many, signs };
+
+/// Embeddings that are multiplied together: their accumulators and what they are multiplied with fill sixteen registers.
+const TOGETHER: usize = 6;
 
 #[target_feature(enable = "avx2,fma")]
 fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
@@ -37,31 +40,52 @@ fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn group(panel: &[PanelRow], group: [&[f32]; GROUP]) -> [Sums; GROUP] {
-    let mut sums = [[0.0; PANEL]; GROUP];
-    for (chunk, rows) in panel.chunks(CHUNK).enumerate() {
-        let x = group.map(|x| &x[chunk * CHUNK..][..rows.len()]);
+fn many(panel: &[PanelRow], embeddings: &[f32], sums: &mut [Sums]) {
+    sums.fill([0.0; PANEL]);
+    let mut strip = [Line([0.0; 16]); CHUNK];
+    for (rows, first) in panel.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
+        let strip = &mut strip[..rows.len()];
         for line in 0..PANEL / 16 {
-            let mut accumulators = [[_mm256_setzero_ps(); 2]; GROUP];
-            for (i, row) in rows.iter().enumerate() {
-                let (values, _) = row[line].0.as_chunks::<8>();
-                let values = [load(&values[0]), load(&values[1])];
-                for (accumulators, x) in accumulators.iter_mut().zip(x) {
-                    let x = _mm256_set1_ps(x[i]);
-                    accumulators[0] = _mm256_fmadd_ps(x, values[0], accumulators[0]);
-                    accumulators[1] = _mm256_fmadd_ps(x, values[1], accumulators[1]);
-                }
+            // In the panel its lines lie 256 bytes apart, which is a quarter of the places that a cache has.
+            for (strip, row) in strip.iter_mut().zip(rows) {
+                *strip = row[line];
             }
-            for (sums, accumulators) in sums.iter_mut().zip(accumulators) {
-                let (sums, _) = sums[line * 16..][..16].as_chunks_mut::<8>();
-                for (sums, accumulator) in sums.iter_mut().zip(accumulators) {
-                    let sum = _mm256_add_ps(load(sums), accumulator);
-                    store(sums, sum);
+            let groups = embeddings.chunks(TOGETHER * panel.len()).zip(sums.chunks_mut(TOGETHER));
+            for (x, sums) in groups {
+                match sums.len() {
+                    1 => add_strip::<1>(strip, &x[first..], panel.len(), sums, line),
+                    2 => add_strip::<2>(strip, &x[first..], panel.len(), sums, line),
+                    3 => add_strip::<3>(strip, &x[first..], panel.len(), sums, line),
+                    4 => add_strip::<4>(strip, &x[first..], panel.len(), sums, line),
+                    5 => add_strip::<5>(strip, &x[first..], panel.len(), sums, line),
+                    _ => add_strip::<TOGETHER>(strip, &x[first..], panel.len(), sums, line),
                 }
             }
         }
     }
-    sums
+}
+
+/// Adds to the sums of `N` embeddings, `dim` apart, their products with sixteen columns of a chunk of rows.
+#[target_feature(enable = "avx2,fma")]
+fn add_strip<const N: usize>(strip: &[Line], x: &[f32], dim: usize, sums: &mut [Sums], line: usize) {
+    let x: [&[f32]; N] = std::array::from_fn(|i| &x[i * dim..][..strip.len()]);
+    let mut accumulators = [[_mm256_setzero_ps(); 2]; N];
+    for (i, values) in strip.iter().enumerate() {
+        let (values, _) = values.0.as_chunks::<8>();
+        let values = [load(&values[0]), load(&values[1])];
+        for (accumulators, x) in accumulators.iter_mut().zip(x) {
+            let x = _mm256_set1_ps(x[i]);
+            accumulators[0] = _mm256_fmadd_ps(x, values[0], accumulators[0]);
+            accumulators[1] = _mm256_fmadd_ps(x, values[1], accumulators[1]);
+        }
+    }
+    for (sums, accumulators) in sums.iter_mut().zip(accumulators) {
+        let (sums, _) = sums[line * 16..][..16].as_chunks_mut::<8>();
+        for (sums, accumulator) in sums.iter_mut().zip(accumulators) {
+            let sum = _mm256_add_ps(load(sums), accumulator);
+            store(sums, sum);
+        }
+    }
 }
 
 #[target_feature(enable = "avx2,fma")]
