@@ -124,7 +124,8 @@ def _pairs(setting: Setting) -> Case:
 
     def numpy() -> NDArray[np.float32]:
         different = np.bitwise_count(a[:, None] ^ b).sum(axis=2, dtype=np.uint16)
-        return (1 - different / CODE_BITS).astype(np.float32)
+        similarities: NDArray[np.float32] = (1 - different / CODE_BITS).astype(np.float32)
+        return similarities
 
     check_equal(what, "NumPy", similar(a, b).tolist(), numpy().tolist())
     ours = Contender("ours", similar, repeat((a, b)))

@@ -242,7 +242,8 @@ def test_any_number_of_threads_finds_the_same(isa):
 
 
 def test_the_environment_sets_the_number_of_threads():
-    program = "print(HammingSimilarity().threads, RustBinaryEncoder(8).threads, HammingSimilarity(threads=2).threads)"
+    made = ("HammingSimilarity()", "RustBinaryEncoder(8)", "HammingSimilarity(threads=2)")
+    program = f"print({', '.join(f'{thing}.threads' for thing in made)})"
     assert in_a_process(program, BSC_THREADS="3").stdout.split() == ["3", "3", "2"]
     own = "import os; print(HammingSimilarity().threads == len(os.sched_getaffinity(0)))"
     assert in_a_process(own, BSC_THREADS=" ").stdout.strip() == "True"

@@ -108,8 +108,8 @@ class BinarySemanticCache:
             entries and thresholds of 0.85 on. "auto" does so from 2**20 entries and a threshold of 0.85 on.
             `get_many` scans, as it reads the codes once for all.
         threads: most threads that one search may use, its own included, where it is large enough for them to
-            pay: from some 500,000 entries on, in batches from as many comparisons. They end with the search. By
-            default as many as the variable `BSC_THREADS` says, else as the process may use cores. The
+            pay: from some 500,000 entries on, in batches from as many comparisons. They end with the search.
+            By default as many as the variable `BSC_THREADS` says, else as the process may use cores. The
             result is the same.
 
     Raises:
@@ -225,8 +225,8 @@ class BinarySemanticCache:
     def get_many(self, embeddings: NDArray[Any]) -> list[CacheEntry | None]:
         """The same as `get` of each row of `embeddings`, in order. Raises as `put_many`.
 
-        The codes are read once for all rows. What other threads write meanwhile may be seen by some of them and
-        not by others.
+        The codes are read once for all rows. What other threads write meanwhile may be seen by some of them
+        and not by others.
         """
         codes = self._encode_all(embeddings)
         if not len(codes):

@@ -323,10 +323,9 @@ class Index:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """`nearest` of each query: rows, -1 for a miss, and similarities, nan for a miss.
 
-        When entries were removed during the search, the queries whose entry may be gone are searched again, and no
-        others.
+        When entries were removed during the search, the queries whose entry may be gone are searched again,
+        and no others.
         """
-
         find, args = self._hamming.find_nearest_batch, (threshold,)
         (rows, similarities), known = self._run(find, scope, queries, args)
         if known is _Known.ALL:
@@ -385,7 +384,7 @@ class Index:
         query: NDArray[np.uint64],
         args: tuple[float, ...],
     ) -> tuple[_Found, _Known]:
-        """What `kernel` finds, run without the lock, and what is known of its rows with the lock held again."""
+        """What `kernel` finds, run without the lock; what is known of its rows once the lock is held again."""
         space, lock, held_once = self._space, self.lock, (1, threading.get_ident())
         self.mend()
         first_id, n_removals, array = self._first_id, self._n_removals, space.array
