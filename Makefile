@@ -47,7 +47,7 @@ format: $(BUILT)  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and the published package (6 to 12 minutes; leave the machine alone)
+bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and other caches (12 to 20 minutes; leave the machine alone)
 	$(BIN)/python -m benches
 
 bench-quality: $(BUILT)  ## right and wrong answers served on labelled pairs (2 minutes; docs/quality.md)

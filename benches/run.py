@@ -9,8 +9,10 @@ from pathlib import Path
 from time import perf_counter
 
 from benches import (
+    approximate,
     archive,
     batches,
+    cold,
     encode,
     get,
     imports,
@@ -18,6 +20,7 @@ from benches import (
     lru,
     memory,
     multi_index,
+    peers,
     put,
     report,
     scopes,
@@ -40,7 +43,10 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "batches": batches.run,
     "scopes": scopes.run,
     "multi_index": multi_index.run,
+    "approximate": approximate.run,
     "get": get.run,
+    "cold": cold.run,
+    "peers": peers.run,
     "lru": lru.run,
     "put": put.run,
     "archive": archive.run,
@@ -92,7 +98,7 @@ def run(arguments: Sequence[str], *, dropped_variables: Mapping[str, str]) -> in
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benches",
-        description="Times this package against NumPy, FAISS, usearch and the published package.",
+        description="Times this package against NumPy, FAISS, usearch and other semantic caches.",
         epilog="example: python -m benches --only encode search",
     )
     parser.add_argument("--smoke", action="store_true", help="small sizes: does everything run and agree?")

@@ -71,6 +71,7 @@ class Fingerprinter:
         self._key = blake2b(key=key, digest_size=_DIGEST_BYTES, person=b"bsc key")
         self._pair = blake2b(key=key, digest_size=_DIGEST_BYTES, person=b"bsc pair")
         self._hit = blake2b(key=key, digest_size=_MAC_BYTES, person=b"bsc hit")
+        self._name = blake2b(key=key, digest_size=_DIGEST_BYTES, person=b"bsc name")
         self._prompts: dict[str | None, tuple[bytes, bytes]] = {}
 
     def of(self, request: Request | str, scope: JSON = None) -> Fingerprint:
@@ -119,6 +120,10 @@ class Fingerprinter:
         for key in (key_a, key_b):
             _check_key(key)
         return _digest(self._pair, min(key_a, key_b) + max(key_a, key_b))
+
+    def pseudonym(self, name: bytes) -> str:
+        """32 hex digits that stand for `name`, and tell it to nobody who has not the key."""
+        return _digest(self._name, name).hex()
 
     def hit_id(self, entry_id: int, query_key: bytes) -> str:
         """Names a hit, so that it can be reported: which entry answered which question.

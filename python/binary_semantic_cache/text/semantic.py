@@ -222,6 +222,14 @@ class SemanticCache:
         """Where entries are kept."""
         return self._store
 
+    def pseudonym(self, name: bytes) -> str:
+        """32 hex digits that stand for `name`: the same in all processes and for all the life of the store.
+
+        Whoever has no access to the store cannot tell from it which name that is, not even by trying: good
+        for scopes and log lines that must not hold a key or a user's name.
+        """
+        return self._fingerprinter.pseudonym(name)
+
     def __len__(self) -> int:
         return self._store.stats().entries
 
