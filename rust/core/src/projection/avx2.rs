@@ -40,41 +40,44 @@ fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn many(panel: &[PanelRow], embeddings: &[f32], sums: &mut [Sums]) {
+fn many(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]) {
     sums.fill([0.0; PANEL]);
+    let rows = embeddings.len() / dim;
     let mut strip = [Line([0.0; 16]); CHUNK];
-    for (rows, first) in panel.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-        let strip = &mut strip[..rows.len()];
-        for line in 0..PANEL / 16 {
-            // In the panel its lines lie 256 bytes apart, which is a quarter of the places that a cache has.
-            for (strip, row) in strip.iter_mut().zip(rows) {
-                *strip = row[line];
+    let mut packed = vec![[0.0; TOGETHER]; rows.div_ceil(TOGETHER) * CHUNK.min(dim)];
+    for first in (0..dim).step_by(CHUNK) {
+        let length = CHUNK.min(dim - first);
+        // What is multiplied together stands together: from embeddings as they are, six loads a row would come from one
+        // bank of the cache, and take twice the time.
+        for (i, x) in embeddings.chunks_exact(dim).enumerate() {
+            let group = &mut packed[i / TOGETHER * length..][..length];
+            for (packed, x) in group.iter_mut().zip(&x[first..]) {
+                packed[i % TOGETHER] = *x;
             }
-            let groups = embeddings.chunks(TOGETHER * panel.len()).zip(sums.chunks_mut(TOGETHER));
-            for (x, sums) in groups {
-                match sums.len() {
-                    1 => add_strip::<1>(strip, &x[first..], panel.len(), sums, line),
-                    2 => add_strip::<2>(strip, &x[first..], panel.len(), sums, line),
-                    3 => add_strip::<3>(strip, &x[first..], panel.len(), sums, line),
-                    4 => add_strip::<4>(strip, &x[first..], panel.len(), sums, line),
-                    5 => add_strip::<5>(strip, &x[first..], panel.len(), sums, line),
-                    _ => add_strip::<TOGETHER>(strip, &x[first..], panel.len(), sums, line),
+        }
+        for (panel, sums) in panels.chunks_exact(dim).zip(sums.chunks_exact_mut(rows)) {
+            for line in 0..PANEL / 16 {
+                // In the panel its lines lie 256 bytes apart, which is a quarter of the places that a cache has.
+                for (strip, row) in strip.iter_mut().zip(&panel[first..][..length]) {
+                    *strip = row[line];
+                }
+                for (x, sums) in packed.chunks_exact(length).zip(sums.chunks_mut(TOGETHER)) {
+                    add_strip(&strip[..length], x, sums, line);
                 }
             }
         }
     }
 }
 
-/// Adds to the sums of `N` embeddings, `dim` apart, their products with sixteen columns of a chunk of rows.
+/// Adds to the sums of six embeddings, or of as many as there are, their products with sixteen columns of a chunk of rows.
 #[target_feature(enable = "avx2,fma")]
-fn add_strip<const N: usize>(strip: &[Line], x: &[f32], dim: usize, sums: &mut [Sums], line: usize) {
-    let x: [&[f32]; N] = std::array::from_fn(|i| &x[i * dim..][..strip.len()]);
-    let mut accumulators = [[_mm256_setzero_ps(); 2]; N];
-    for (i, values) in strip.iter().enumerate() {
+fn add_strip(strip: &[Line], x: &[[f32; TOGETHER]], sums: &mut [Sums], line: usize) {
+    let mut accumulators = [[_mm256_setzero_ps(); 2]; TOGETHER];
+    for (values, x) in strip.iter().zip(x) {
         let (values, _) = values.0.as_chunks::<8>();
         let values = [load(&values[0]), load(&values[1])];
-        for (accumulators, x) in accumulators.iter_mut().zip(x) {
-            let x = _mm256_set1_ps(x[i]);
+        for (accumulators, &x) in accumulators.iter_mut().zip(x) {
+            let x = _mm256_set1_ps(x);
             accumulators[0] = _mm256_fmadd_ps(x, values[0], accumulators[0]);
             accumulators[1] = _mm256_fmadd_ps(x, values[1], accumulators[1]);
         }

@@ -38,14 +38,17 @@ fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
 }
 
 #[target_feature(enable = "avx512f")]
-fn many(panel: &[PanelRow], embeddings: &[f32], sums: &mut [Sums]) {
-    let (embeddings, last) = embeddings.split_at(sums.len() / GROUP * GROUP * panel.len());
-    let (groups, last_sums) = sums.as_chunks_mut::<GROUP>();
-    for (x, sums) in embeddings.chunks_exact(GROUP * panel.len()).zip(groups) {
-        *sums = group(panel, std::array::from_fn(|i| &x[i * panel.len()..][..panel.len()]));
-    }
-    for (x, sums) in last.chunks_exact(panel.len()).zip(last_sums) {
-        *sums = one(panel, x);
+fn many(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]) {
+    let rows = embeddings.len() / dim;
+    let (grouped, single) = embeddings.split_at(rows / GROUP * GROUP * dim);
+    for (panel, sums) in panels.chunks_exact(dim).zip(sums.chunks_exact_mut(rows)) {
+        let (groups, last) = sums.as_chunks_mut::<GROUP>();
+        for (x, sums) in grouped.chunks_exact(GROUP * dim).zip(groups) {
+            *sums = group(panel, std::array::from_fn(|i| &x[i * dim..][..dim]));
+        }
+        for (x, sums) in single.chunks_exact(dim).zip(last) {
+            *sums = one(panel, x);
+        }
     }
 }
 

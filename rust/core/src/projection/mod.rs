@@ -46,14 +46,14 @@ type Sums = [f32; PANEL];
 struct Kernel {
     /// Sums for one embedding.
     one: unsafe fn(panel: &[PanelRow], x: &[f32]) -> Sums,
-    /// Sums for many embeddings, one after another, so that the panel is read once for all or for some of them.
-    many: unsafe fn(panel: &[PanelRow], embeddings: &[f32], sums: &mut [Sums]),
+    /// Sums for many embeddings with all panels, panel after panel; a panel is read once for all or for some of them.
+    many: unsafe fn(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]),
     /// `(bits, doubtful)`: bit `j` is `sums[j] >= 0`; it is doubtful unless `|sums[j]| > scale * norms[j] + TINY`.
     signs: unsafe fn(sums: &Sums, norms: &Sums, scale: f32) -> (u64, u64),
 }
 
 /// Embeddings that are encoded together: what is done once for each of their chunks takes some percent of the time.
-const BLOCK: usize = 48;
+const BLOCK: usize = 24;
 
 /// Embeddings from which on a kernel for many is quicker than one at a time.
 const MANY: usize = 4;
@@ -248,12 +248,12 @@ impl Projection {
         }
         let scales = each.clone().zip(first_row..).map(|(x, row)| self.error_scale(x, row));
         let scales = scales.collect::<Result<Vec<f32>, Error>>()?;
-        sums.resize(scales.len(), [0.0; PANEL]);
-        for panel in 0..n_words {
-            // SAFETY: `new` checked that this machine has the instruction set.
-            unsafe { (kernel(self.isa).many)(self.panel(panel), embeddings, sums) };
+        sums.resize(n_words * scales.len(), [0.0; PANEL]);
+        // SAFETY: `new` checked that this machine has the instruction set.
+        unsafe { (kernel(self.isa).many)(&self.panels, dim, embeddings, sums) };
+        for (panel, sums) in sums.chunks_exact(scales.len()).enumerate() {
             for (((x, code), sums), scale) in
-                each.clone().zip(codes.chunks_exact_mut(n_words)).zip(sums.iter()).zip(&scales)
+                each.clone().zip(codes.chunks_exact_mut(n_words)).zip(sums).zip(&scales)
             {
                 code[panel] = self.word(panel, x, sums, *scale);
             }

@@ -23,9 +23,11 @@ fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
     sums
 }
 
-fn many(panel: &[PanelRow], embeddings: &[f32], sums: &mut [Sums]) {
-    for (x, sums) in embeddings.chunks_exact(panel.len()).zip(sums) {
-        *sums = one(panel, x);
+fn many(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]) {
+    for (panel, sums) in panels.chunks_exact(dim).zip(sums.chunks_exact_mut(embeddings.len() / dim)) {
+        for (x, sums) in embeddings.chunks_exact(dim).zip(sums) {
+            *sums = one(panel, x);
+        }
     }
 }
 
