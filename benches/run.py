@@ -11,6 +11,7 @@ from time import perf_counter
 from benches import (
     approximate,
     archive,
+    batches,
     breakdown,
     cold,
     encode,
@@ -40,6 +41,7 @@ __all__ = ["run"]
 _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "encode": encode.run,
     "search": search.run,
+    "batches": batches.run,
     "scopes": scopes.run,
     "multi_index": multi_index.run,
     "approximate": approximate.run,
@@ -58,7 +60,7 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "text": text.run,
     "imports": imports.run,
 }
-_ON_ALL_CPUS = {"threads", "lag"}
+_ON_ALL_CPUS = {"batches", "threads", "lag"}
 _RESULTS = Path(__file__).parent / "results"
 
 
