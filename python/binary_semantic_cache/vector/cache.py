@@ -108,8 +108,8 @@ class BinarySemanticCache:
             entries and thresholds of 0.85 on. "auto" does so from 2**20 entries and a threshold of 0.85 on.
             `get_many` scans, as it reads the codes once for all.
         threads: most threads that one search may use, its own included, where it is large: from 524,288
-            comparisons of 256 bits on, queries times entries. They end with the search. By default as many as the variable `BSC_THREADS` says, else as the process may use cores. The
-            result is the same.
+            comparisons of 256 bits on, queries times entries. They end with the search. By default as many
+            as the variable `BSC_THREADS` says, else as the process may use cores. The result is the same.
 
     Raises:
         InvalidTypeError: an argument has the wrong type.
