@@ -146,7 +146,7 @@ def test_help_loads_neither_the_model_runtime_nor_the_demonstration():
         "import sys\n"
         "from binary_semantic_cache.cli.main import build_parser\n"
         "build_parser().format_help()\n"
-        "print([m for m in ('onnxruntime', 'tokenizers', 'onnx', 'tqdm')"
+        "print([m for m in ('onnxruntime', 'tokenizers', 'onnx', 'tqdm', 'uvicorn')"
         " if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -157,7 +157,7 @@ def test_every_command_says_what_it_runs():
     parser = build_parser()
     files = (["inspect", "x.db"], ["verify", "x.db"], ["reembed", "x.db"])
     pairs = (["export", "x.db", "x.npz"], ["import", "x.npz", "x.db"])
-    for command in (["demo"], ["model"], ["model", "install"], ["model", "show"], *files, *pairs):
+    for command in (["demo"], ["serve"], ["model"], ["model", "install"], ["model", "show"], *files, *pairs):
         assert callable(parser.parse_args(command).run)
 
 

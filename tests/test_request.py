@@ -308,6 +308,8 @@ TEXTLESS = [
     Request.from_prompt(" "),
     Request.from_openai_completion({"prompt": [1, 2]}),
     Request.from_openai_completion({"prompt": ["a", "b"]}),
+    Request.from_openai_embedding({"input": "a"}),
+    Request.from_openai_embedding({"input": [[1, 2], [3]]}),
 ]
 
 
@@ -433,6 +435,17 @@ def test_a_wrong_body_of_the_responses_api_is_refused(body: Any, error: type[Exc
 def test_a_completion_without_a_prompt_is_refused(prompt: Any) -> None:
     with pytest.raises((InvalidTypeError, InvalidValueError), match=r"^prompt"):
         Request.from_openai_completion({"prompt": prompt})
+
+
+@pytest.mark.parametrize("given", [None, 3, {}, [], ""])
+def test_an_embedding_of_nothing_is_refused(given: Any) -> None:
+    with pytest.raises((InvalidTypeError, InvalidValueError), match=r"^input"):
+        Request.from_openai_embedding({"input": given})
+
+
+def test_embeddings_of_other_inputs_or_forms_are_other_requests() -> None:
+    bodies = [{"input": "a"}, {"input": ["a"]}, {"input": [1]}, {"input": "a", "encoding_format": "base64"}]
+    assert len({Request.from_openai_embedding(body).context for body in bodies}) == len(bodies)
 
 
 def test_a_parameter_of_a_prompt_cannot_pass_for_its_model() -> None:

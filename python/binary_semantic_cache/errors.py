@@ -4,6 +4,7 @@
     +-- DimensionError          (ValueError)    an array has the wrong shape or number of words
     +-- InvalidValueError       (ValueError)    a value is outside what the argument admits (a NaN, say)
     +-- InvalidTypeError        (TypeError)     an argument has the wrong type or dtype
+    +-- ConfigurationError      (ValueError)    a configuration holds what it must not, or is no TOML
     +-- UnsupportedIsaError     (ValueError)    the asked instruction set is unknown or not on this machine
     +-- UnsavableResponseError  (TypeError)     a response holds something that an archive cannot carry
     +-- StoreError              (OSError)       a cache could not be read from or written to its file
@@ -36,6 +37,18 @@ class InvalidValueError(BinarySemanticCacheError, ValueError):
 
 class InvalidTypeError(BinarySemanticCacheError, TypeError):
     """An argument has the wrong type or dtype."""
+
+
+class ConfigurationError(BinarySemanticCacheError, ValueError):
+    """A configuration holds what it must not.
+
+    Args:
+        problems: all that is wrong, a sentence each; they name keys and places, never a secret.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class UnsupportedIsaError(BinarySemanticCacheError, ValueError):

@@ -9,7 +9,9 @@ A request goes down through these rooms, and its answer comes back up:
     apis        one file an API: body to `Request`, stream to answer, answer to stream
     flight      one upstream answer, read by everybody who asked for it
     upstream    the model's API over HTTP
-    observe     what is told of a request: metrics, traces, the access log, the admin's page
+    observe     what is told of a request, to all who watch:
+    metrics, tracing, access_log, recents (on tallies, latencies)
+    admin       a port of its own for whoever runs the proxy: figures, requests, changes
 
 Needs the extra `proxy`. Trouble of the cache is a miss; only the upstream's own answers are errors.
 """

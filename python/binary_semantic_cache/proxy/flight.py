@@ -86,8 +86,8 @@ class Flight:
         self._interested = 0
         self.answer: Answer | None = None
         """The whole of it, once it has ended and is one."""
-        self.stored = ""
-        """What became of it, once it has landed: see `Record.stored`."""
+        self.stored = "client_left"
+        """What became of it, once it has landed: see `Record.stored`. This, unless it came further."""
         self.began = monotonic()
         self.seconds: float | None = None
         """From the request to the end of the reply."""
@@ -203,7 +203,6 @@ class Flight:
             if self.answer is not None:
                 self.stored = await self._keep(self.answer, self.seconds)
         finally:
-            self.stored = self.stored or "client_left"
             if not self._head.done():
                 self._head.cancel()
             self._landed.set()
@@ -255,6 +254,8 @@ class Flight:
         if self._interested or self._ended.is_set():
             return
         if not (self._finish_abandoned and self._is_kept_whole):
+            # Now, not when the task gets to it: nobody may join what is about to break off.
+            self._broken = "abandoned"
             self._task.cancel()
 
 

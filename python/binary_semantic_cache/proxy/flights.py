@@ -1,7 +1,11 @@
 """Which answers are on their way, so that who asks the same meanwhile may have them too."""
 
+from collections import OrderedDict
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from hashlib import blake2b
+from time import monotonic
+from typing import Any
 
 from binary_semantic_cache.proxy.apis import Api
 from binary_semantic_cache.proxy.callers import Caller
@@ -10,6 +14,10 @@ from binary_semantic_cache.proxy.verdicts import Asked
 from binary_semantic_cache.text.canonical import encode
 
 __all__ = ["Flights", "Shared", "form_of"]
+
+
+_MOST_LANDED = 10_000
+"""Landings that are remembered, for lookups that were under way meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class Flights:
 
     def __init__(self) -> None:
         self._shared: dict[bytes, Shared] = {}
+        self._landed: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._shared)
@@ -39,13 +48,27 @@ class Flights:
             return None
         return shared if is_known or shared.principal == caller.principal else None
 
-    async def share(self, api: Api, caller: Caller, asked: Asked, flight: Flight) -> None:
-        """Lets others join, until the flight has landed: then the cache has its answer."""
+    def share(self, api: Api, caller: Caller, asked: Asked, flight: Flight) -> Coroutine[Any, Any, None]:
+        """Lets others join from now on; what is returned ends it when the flight has landed."""
         key, shared = _key(api, caller, asked), Shared(flight, caller.principal, form_of(asked))
         self._shared[key] = shared
-        await flight.landed()
+        return self._end(key, shared)
+
+    def has_landed(self, api: Api, caller: Caller, asked: Asked, since: float) -> bool:
+        """Whether an answer to the same landed after `since`, by `time.monotonic`.
+
+        A lookup that began before may have missed it, and the flight is no longer there to join.
+        """
+        return self._landed.get(_key(api, caller, asked), -1.0) >= since
+
+    async def _end(self, key: bytes, shared: Shared) -> None:
+        await shared.flight.landed()
         if self._shared.get(key) is shared:
             del self._shared[key]
+        self._landed[key] = monotonic()
+        self._landed.move_to_end(key)
+        if len(self._landed) > _MOST_LANDED:
+            self._landed.popitem(last=False)
 
 
 def form_of(asked: Asked) -> bytes:

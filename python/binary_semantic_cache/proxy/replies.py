@@ -23,6 +23,8 @@ __all__ = [
     "unless_left",
 ]
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 T = TypeVar("T")
 
 
@@ -79,7 +81,7 @@ async def body_of(receive: Receive, most_bytes: int) -> bytes:
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """A JSON text, without whitespace."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 async def send_body(send: Send, sent: Sent, status: int, headers: Headers, body: bytes) -> None:

@@ -1,4 +1,7 @@
-"""The proxy's settings as its rooms see them; `configuration` makes them from file and environment."""
+"""The proxy's settings as its rooms see them; `configuration` makes them from file and environment.
+
+A field that `repr` leaves out is a secret: no file may hold it, and nothing prints it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +13,7 @@ __all__ = [
     "KnownKey",
     "LimitSettings",
     "LogSettings",
+    "MetricsSettings",
     "ProxySettings",
     "ServerSettings",
     "SteeringSettings",
@@ -31,11 +35,15 @@ class ServerSettings:
     """Processes that share the cache's file."""
     shutdown_seconds: float = 30.0
     """How long requests under way may take to end."""
+    drain_seconds: float = 0.0
+    """How long the proxy says that it is not ready before it stops accepting, for load balancers to see."""
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
     """Admin API, dashboard and metrics; 0 for a free one."""
     admin_token: str = field(default="", repr=False)
     """Empty: one is made at start and shown once."""
+    admin_names: tuple[str, ...] = ()
+    """Names of this machine under which the admin port is asked for, beside `localhost` and IP addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +57,8 @@ class UpstreamSettings:
     openai_api_key: str = field(default="", repr=False)
     """Sent instead of the caller's key, which then must be configured."""
     anthropic_api_key: str = field(default="", repr=False)
+    allow_http: bool = False
+    """Speak plain HTTP with an upstream that is not on this machine."""
     connect_seconds: float = 10.0
     read_seconds: float = 600.0
     """Longest silence of the upstream."""
@@ -141,6 +151,14 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """`[metrics]`: Prometheus, on the admin port."""
+
+    labels: tuple[Literal["model", "tenant"], ...] = ()
+    """What requests and savings are counted by, besides; each value is a series of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TracingSettings:
     """`[tracing]`: OpenTelemetry; needs the extra `otel`."""
 
@@ -161,4 +179,5 @@ class ProxySettings:
     keys: KeySettings = field(default_factory=KeySettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)

@@ -26,14 +26,14 @@ class EventReader:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._rest = ""
+        self._rest: list[str] = []
         self._after_cr = False
         self._is_first = True
         self._name = ""
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completed. Linear in the chunk and one unfinished line."""
+        """The events that `chunk` completed. All chunks together take time linear in their bytes."""
         text = self._decoder.decode(chunk)
         if self._is_first and text:
             self._is_first = False
@@ -46,10 +46,11 @@ class EventReader:
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         if "\n" not in text:
-            self._rest += text
+            # Joined once: a long line in small chunks would be copied with each of them.
+            self._rest.append(text)
             return []
-        lines = (self._rest + text).split("\n")
-        self._rest = lines.pop()
+        lines = ("".join(self._rest) + text).split("\n")
+        self._rest = [lines.pop()]
         return [event for line in lines if (event := self._take(line)) is not None]
 
     def _take(self, line: str) -> Event | None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import httpx
@@ -39,6 +39,8 @@ _EVENTS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
 ]
+_MOST_JOINS = 4
+"""After so many flights whose answers were none for this request it asks the upstream itself."""
 _WRITE_BYTES = 4096
 """Events of a stream that is played are written together up to here, but for the first."""
 
@@ -85,6 +87,8 @@ class Turn:
         exchange.read_from(scope["headers"])
         self._steering = Steering()
         self._raw = b""
+        self._looked_at = 0.0
+        """When the cache was asked last, by `time.monotonic`."""
         self.flight: Flight | None = None
         """What it started, to be landed before all is known of it."""
 
@@ -124,7 +128,7 @@ class Turn:
         if self._steering.mode == "bypass" or cache.mode == "off":
             exchange.reason = "mode"
             return None
-        began = perf_counter()
+        began, self._looked_at = perf_counter(), monotonic()
         asked = exchange.asked = await self._rooms.verdicts.of(
             self._api,
             self._raw,
@@ -173,13 +177,34 @@ class Turn:
         """Sends what the upstream says, to this request or to the same one a moment ago."""
         try:
             if asked is not None and self._steering.looks and self._settings.cache.mode == "on":
-                shared = self._rooms.flights.find(self._api, self._caller, asked, is_known=self._is_known)
-                if shared is not None and await self._join(asked, shared):
+                asked = await self._unless_shared(asked)
+                if asked is None:
                     return
             await self._lead(asked)
         except UpstreamError as exc:
             reason = self._exchange.reason
             await self._refuse(504 if exc.timed_out else 502, reason, str(exc))
+
+    async def _unless_shared(self, asked: Asked) -> Asked | None:
+        """What is left to ask the upstream: nothing where another request's answer was sent."""
+        for _ in range(_MOST_JOINS):
+            flights, who = self._rooms.flights, (self._api, self._caller, asked)
+            shared = flights.find(*who, is_known=self._is_known)
+            if shared is not None:
+                if await self._join(asked, shared):
+                    return None
+                continue
+            if not flights.has_landed(*who, since=self._looked_at):
+                break
+            again = await self._ask()
+            if again is None:
+                break
+            asked = again
+            answer = self._kept(asked)
+            if answer is not None:
+                await self._reply(asked, answer)
+                return None
+        return asked
 
     async def _join(self, asked: Asked, shared: Shared) -> bool:
         """Sends what another request's flight brings; false if that is no reply to this one."""
@@ -213,6 +238,8 @@ class Turn:
         async def keep(answer: Answer, seconds: float) -> str:
             if asked is None or not keeps:
                 return ""
+            if not self._api.suits(answer, asked.body):
+                return "unsuitable"
             caller, ttl = self._caller, steering.ttl_seconds
             return await self._rooms.verdicts.keep(asked, answer, seconds, caller.scope, ttl)
 

@@ -88,6 +88,9 @@ class Verdicts:
         except _BusyError:
             # Not even read: that would be done in the loop's thread.
             return Asked({}, None, False, reason="cache_busy")
+        except Exception as exc:  # a defect of the cache must not become the caller's error
+            _logger.warning("a lookup failed: %s", type(exc).__name__)
+            return Asked({}, None, False, reason="failed")
 
     async def keep(
         self, asked: Asked, answer: Answer, seconds: float, scope: str, ttl_seconds: float | None
@@ -112,7 +115,7 @@ class Verdicts:
             return await self._run(work, None)
         except _BusyError:
             return "cache_busy"
-        except BinarySemanticCacheError as exc:
+        except Exception as exc:  # the answer was given; that it is not kept harms nobody
             _logger.warning("an answer could not be stored: %s", type(exc).__name__)
             return "store_failed"
 

@@ -118,6 +118,20 @@ class Request:
         return _request("openai.completion", rest, "", {ExactOnly.NO_TEXT})
 
     @classmethod
+    def from_openai_embedding(cls, body: Body) -> "Request":
+        """A body of OpenAI's `embeddings`. Raises as `from_openai_chat`.
+
+        Answered from exact repeats alone: the embedding of a similar text is another embedding.
+        """
+        rest = _opened(body)
+        asked = rest.get("input")
+        if not isinstance(asked, str | list | tuple):
+            raise InvalidTypeError(f"input: expected a string or a list, got {kind_of(asked)}")
+        if not asked:
+            raise InvalidValueError("input: expected text or at least one, got none")
+        return _request("openai.embedding", rest, "", {ExactOnly.NO_TEXT})
+
+    @classmethod
     def from_anthropic(cls, body: Body) -> "Request":
         """A body of Anthropic's `messages`. Raises as `from_openai_chat`."""
         rest = _opened(body)

@@ -45,4 +45,4 @@ class StreamAssembler:
 
     def take_after_end(self, event: Event) -> None:
         """Takes an event that came after the end. Raises `UnkeptError`."""
-        raise UnkeptError("malformed")
+        raise UnkeptError("error" if event.name == "error" else "malformed")

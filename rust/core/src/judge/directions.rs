@@ -6,10 +6,11 @@
 
 use crate::rescore::unpacked;
 
-/// How a difference is shared out: along style, along matter (of its square length), and style against both.
-pub type Shares = [f32; 3];
+/// The cosine of two embeddings, the shares of their difference along style and along matter (of its square length),
+/// and style against both.
+pub type Measured = [f32; 4];
 
-/// Shares are taken to this many steps, so that a last bit that differs between two ways of summing has no effect.
+/// Measures are taken to this many steps, so that a last bit that differs between two ways of summing has no effect.
 const STEPS: f32 = 1024.0;
 const LANES: usize = 16;
 
@@ -25,11 +26,11 @@ pub struct Directions {
 }
 
 impl Directions {
-    /// The shares of the difference between `query`, of length 1, and a vector as entries keep it; `None` where
-    /// nothing is kept, or something that does not fit.
+    /// Measures `query`, of length 1, against a vector as entries keep it; `None` where nothing is kept, or something
+    /// that does not fit.
     #[must_use]
-    pub fn shares(&self, query: &[f32], stored: &[u8]) -> Option<Shares> {
-        if query.len() != self.dim {
+    pub fn measure(&self, query: &[f32], stored: &[u8]) -> Option<Measured> {
+        if query.len() != self.dim || !query.iter().all(|number| number.is_finite()) {
             return None;
         }
         let stored = unpacked(stored, self.dim)?;
@@ -41,10 +42,11 @@ impl Directions {
         let whole = dot(&difference, &difference);
         let along = |directions: &[Vec<i8>]| directions.iter().map(|one| energy(&difference, one)).sum::<f32>();
         let (style, matter) = (along(&self.style), along(&self.matter));
-        let step = |share: f32| if share.is_finite() { (share.min(2.0) * STEPS).round() / STEPS } else { 0.0 };
+        let cosine = dot(query, &stored) / length;
+        let step = |share: f32| (share.clamp(-2.0, 2.0) * STEPS).round() / STEPS;
         // Of equal vectors nothing can be told; they differ by the rounding of what is kept.
         let whole = whole.max(1e-4);
-        Some([step(style / whole), step(matter / whole), step(style / (style + matter).max(1e-6))])
+        Some([step(cosine), step(style / whole), step(matter / whole), step(style / (style + matter).max(1e-6))])
     }
 }
 

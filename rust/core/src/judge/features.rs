@@ -1,6 +1,6 @@
 //! Two prompts and their embeddings, as numbers. All of them stay the same when the prompts are exchanged.
 
-use super::directions::Shares;
+use super::directions::Measured;
 use crate::guards::Guards;
 use crate::guards::lexicon::Lexicon;
 use crate::guards::naming::is_name;
@@ -56,18 +56,13 @@ pub const NAMES: [&str; 39] = [
 /// Number of features.
 pub const FEATURES: usize = NAMES.len();
 
-/// A cosine is taken to this many steps.
-const COSINE_STEPS: f32 = 1024.0;
 /// Beyond this, counts tell no more.
 const MOST: usize = 8;
 
 /// The features of two analysed texts.
-pub fn features(pair: &Pairing<'_>, cosine: f32, shares: Shares, guards: &Guards) -> [f32; FEATURES] {
-    // A last bit that differs between two ways of summing shall not differ in the score.
-    let cosine = (cosine * COSINE_STEPS).round() / COSINE_STEPS;
+pub fn features(pair: &Pairing<'_>, measured: Measured, guards: &Guards) -> [f32; FEATURES] {
     let mut found = Vec::with_capacity(FEATURES);
-    found.push(cosine);
-    found.extend(shares);
+    found.extend(measured);
     let (lexicon, tables) = guards.knowledge();
     measure(&mut found, pair, lexicon, tables);
     let mut all = [0.0; FEATURES];
@@ -84,6 +79,7 @@ fn measure(found: &mut Vec<f32>, pair: &Pairing<'_>, lexicon: &Lexicon, tables: 
     let relations = Relations::of(pair, lexicon, tables);
     let (left_low, left_high) = ordered(pair.left_a.len(), pair.left_b.len());
     let jaccard = ratio(shared, in_a.len() + in_b.len() - shared);
+    #[expect(clippy::cast_possible_truncation, reason = "a share")]
     let frame = pair.frame() as f32;
     let unrelated = relations.unrelated;
     found.extend([jaccard, ratio(shared, most), ratio(shared, least), count(left_low), count(left_high)]);

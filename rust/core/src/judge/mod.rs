@@ -19,7 +19,6 @@ pub use model::Model;
 use crate::guards::Guards;
 use crate::guards::pairing::Pairing;
 use crate::guards::text::Text;
-use crate::rescore::{Score, cosine};
 
 /// A stored prompt and its vector as entries keep it.
 pub type Candidate<'c> = (&'c str, &'c [u8]);
@@ -38,12 +37,9 @@ pub fn features_of(
     let (lexicon, tables) = guards.knowledge();
     let a = Text::of(prompt, tables);
     let of_one = |&(candidate, vector): &Candidate<'_>| {
-        let Score::Cosine(cosine) = cosine(embedding, vector) else { return None };
-        let shares = model.directions.shares(embedding, vector)?;
+        let measured = model.directions.measure(embedding, vector)?;
         let b = Text::of(candidate, tables);
-        #[expect(clippy::cast_possible_truncation, reason = "a feature has ten bits")]
-        let cosine = cosine as f32;
-        Some(features::features(&Pairing::of(&a, &b, lexicon, tables), cosine, shares, guards))
+        Some(features::features(&Pairing::of(&a, &b, lexicon, tables), measured, guards))
     };
     candidates.iter().map(of_one).collect()
 }

@@ -1,0 +1,168 @@
+"""Every key that a configuration may hold: name, variable, type, values. Read off the settings."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from binary_semantic_cache.proxy.settings import KnownKey, ProxySettings
+
+__all__ = [
+    "BOUNDS",
+    "KEYS",
+    "KNOWN",
+    "PRICES",
+    "SECRET_FILES",
+    "TABLES",
+    "Bounds",
+    "Key",
+    "settings_from",
+]
+
+PRICES = "cache.prices"
+"""In a file it is a table of its own, `[prices]`."""
+KNOWN = "keys.known"
+"""In a file: `[[keys.known]]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The numbers that a key may be."""
+
+    least: float
+    greatest: float
+    is_open: bool = False
+    """Whether `least` itself is too small."""
+
+    def admits(self, value: float) -> bool:
+        """Whether `value` lies inside."""
+        return (self.least < value if self.is_open else self.least <= value) and value <= self.greatest
+
+    def __str__(self) -> str:
+        end = f"{self.greatest:,.12g}"
+        return f"above {self.least:,.12g}, to {end}" if self.is_open else f"{self.least:,.12g} to {end}"
+
+
+_PORT = Bounds(0, 65_535)
+_SECONDS = Bounds(0, 1e9, is_open=True)
+_COSINE = Bounds(-1, 1)
+_BYTES = Bounds(1, 2**31 - 1)
+
+BOUNDS: Mapping[str, Bounds] = {
+    "server.port": _PORT,
+    "server.workers": Bounds(1, 256),
+    "server.shutdown_seconds": Bounds(0, 86_400),
+    "server.drain_seconds": Bounds(0, 3_600),
+    "server.admin_port": _PORT,
+    "upstream.connect_seconds": Bounds(0, 3_600, is_open=True),
+    "upstream.read_seconds": Bounds(0, 86_400, is_open=True),
+    "upstream.max_connections": Bounds(1, 100_000),
+    "cache.threshold": _COSINE,
+    "cache.max_entries": Bounds(1, 2_000_000_000),
+    "cache.max_bytes": Bounds(1, 2**62),
+    "cache.ttl_seconds": _SECONDS,
+    "cache.timeout_seconds": Bounds(0, 3_600, is_open=True),
+    "cache.max_response_bytes": _BYTES,
+    "steering.min_threshold": _COSINE,
+    "steering.max_ttl_seconds": _SECONDS,
+    "keys.trust_seconds": Bounds(0, 86_400),
+    "limits.max_body_bytes": _BYTES,
+    "limits.max_prompt_chars": _BYTES,
+    "limits.max_concurrent": Bounds(1, 1_000_000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key."""
+
+    table: str
+    name: str
+    kind: type
+    """`str`, `int`, `float`, `bool` or `tuple` (of strings); `dict` for prices and known keys."""
+    default: Any
+    choices: tuple[str, ...] = ()
+    """What a string, or each string of a list, may be; empty for any."""
+    is_optional: bool = False
+    is_secret: bool = False
+
+    @property
+    def path(self) -> str:
+        """`server.port`."""
+        return f"{self.table}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the same meaning; empty where there is none."""
+        return "" if self.kind is dict else f"BSC_{self.table}_{self.name}".upper()
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """The numbers it may be."""
+        return BOUNDS.get(self.path)
+
+    @property
+    def expected(self) -> str:
+        """What its value must be, in words."""
+        if self.kind is bool:
+            return "true or false"
+        if self.choices:
+            some = "several of " if self.kind is tuple else ""
+            return some + ", ".join(self.choices)
+        words = {str: "text", tuple: "list of text", int: "whole number", float: "number", dict: "table"}
+        return words[self.kind] + (f", {self.bounds}" if self.bounds else "")
+
+
+def _key(table: str, name: str, annotation: Any, default: Any, *, is_secret: bool) -> Key:
+    is_optional = get_origin(annotation) in (Union, types.UnionType)
+    if is_optional:
+        annotation = next(each for each in get_args(annotation) if each is not type(None))
+    choices: tuple[str, ...] = ()
+    kind = get_origin(annotation) or annotation
+    if kind is tuple:
+        inner = get_args(annotation)[0]
+        choices = get_args(inner) if get_origin(inner) is Literal else ()
+        kind = dict if inner is KnownKey else tuple
+    elif kind is Literal:
+        choices, kind = get_args(annotation), str
+    elif kind not in (str, int, float, bool):
+        kind = dict
+    return Key(table, name, kind, default, choices, is_optional, is_secret)
+
+
+def _all_keys() -> dict[str, Key]:
+    found = {}
+    for table in fields(ProxySettings):
+        settings: Any = table.default_factory
+        hints = get_type_hints(settings)
+        for field in fields(settings):
+            make: Any = field.default_factory
+            default = make() if field.default is MISSING else field.default
+            key = _key(table.name, field.name, hints[field.name], default, is_secret=not field.repr)
+            found[key.path] = key
+    return found
+
+
+KEYS: Mapping[str, Key] = _all_keys()
+"""By path, in the settings' order."""
+
+SECRET_FILES: Mapping[str, Key] = {
+    f"{key.path}_file": Key(key.table, f"{key.name}_file", str, "") for key in KEYS.values() if key.is_secret
+}
+"""Keys that name a file which holds a secret, by path."""
+
+TABLES: tuple[str, ...] = tuple(field.name for field in fields(ProxySettings))
+
+
+def settings_from(values: Mapping[str, Any]) -> ProxySettings:
+    """The settings with these values, by path, and defaults for all else."""
+    tables = {}
+    for table in fields(ProxySettings):
+        make: Any = table.default_factory
+        own = {
+            key.name: values[key.path]
+            for key in KEYS.values()
+            if key.table == table.name and key.path in values
+        }
+        tables[table.name] = make(**own)
+    return ProxySettings(**tables)
