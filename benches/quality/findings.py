@@ -10,7 +10,7 @@ from benches.quality.contenders import ask_contenders
 from benches.quality.evidence import DECISIONS, Embeddings, Evidence, Examiner, outcome
 from benches.quality.pairs import PairSet, lowered
 from benches.quality.shares import THRESHOLDS, Point, Share, curve, measured
-from benches.quality.shipped import Verdicts, ask_cache
+from benches.quality.shipped import WITH_JUDGE, Verdicts, ask_cache, served_with_judge
 from binary_semantic_cache.text.guards import GUARDS
 
 __all__ = ["CODE_SIMILARITY", "NEAR_THRESHOLDS", "Finding", "find", "least_cosine"]
@@ -99,6 +99,7 @@ def find(pair_set: PairSet, embeddings: Embeddings, examiner: Examiner) -> Findi
         name: [decide(one, least_cosine(name, at)) for one in evidence] for name, decide in DECISIONS.items()
     }
     served["as shipped"] = [said in ("exact", "semantic") for said in verdicts.outcomes]
+    served[WITH_JUDGE] = served_with_judge(embeddings, evidence)
     whole = DECISIONS["as shipped"]
     return Finding(
         pair_set=pair_set,

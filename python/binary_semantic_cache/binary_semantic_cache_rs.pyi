@@ -207,7 +207,7 @@ class TextJudge:
         candidates: Sequence[str],
         packed: Sequence[bytes],
     ) -> list[float | None]:
-        """The probability, for each candidate, that its answer answers the prompt; `None` without a vector."""
+        """For each candidate, the probability that its answer answers the prompt; `None` without a vector."""
 
 def slice_codes(codes: NDArray[np.uint64], heads: NDArray[np.uint16], tails: NDArray[np.uint16]) -> None:
     """Cuts `(32 n, 4)` codes of 256 bits into `heads` `(n, 9, 32)` and `tails` `(n, 7, 32)`, both written.

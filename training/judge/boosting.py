@@ -1,11 +1,12 @@
 """Gradient-boosted trees of depth 3, for two classes, in NumPy; the same bits on every machine.
 
-Features are cut into bins. Gradients are rounded to whole numbers, so that sums of them are exact and cannot depend
-on the order in which a machine adds; `exp` is computed from basic operations, as the judge does in Rust. What is
-left are single additions, products and comparisons, which IEEE 754 fixes.
+Features are cut into bins. Gradients are rounded to whole numbers, so that sums of them are exact and cannot
+depend on the order in which a machine adds; `exp` is computed from basic operations, as the judge does in
+Rust. What is left are single additions, products and comparisons, which IEEE 754 fixes.
 
-Source: Friedman 2001, "Greedy function approximation: a gradient boosting machine"; second-order leaf values and
-gains as in Chen, Guestrin 2016, "XGBoost", section 2; monotone constraints by bounds on both sides of a split.
+Source: Friedman 2001, "Greedy function approximation: a gradient boosting machine"; second-order leaf values
+and gains as in Chen, Guestrin 2016, "XGBoost", section 2; monotone constraints by bounds on both sides of a
+split.
 """
 
 from collections.abc import Sequence
@@ -128,7 +129,7 @@ def _edges(column: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
         return middles
     below = np.cumsum(counts)[:-1]
     wanted = len(column) * np.arange(1, bins) // bins
-    return middles[np.unique(np.minimum(np.searchsorted(below, wanted), len(middles) - 1))]
+    return np.asarray(middles[np.unique(np.minimum(np.searchsorted(below, wanted), len(middles) - 1))])
 
 
 def _grow(
@@ -161,12 +162,16 @@ def _grow(
             bounds[2 * number + 1], bounds[2 * number + 2] = left, right
         column_of, cut_of = np.array(features), np.array(thresholds, np.float32)
         cut_bin = np.array(
-            [np.searchsorted(edges[column], cut, side="left") for column, cut in zip(column_of, cut_of, strict=True)]
+            [
+                np.searchsorted(edges[column], cut, side="left")
+                for column, cut in zip(column_of, cut_of, strict=True)
+            ]
         )
         node = 2 * node + 1 + (binned[np.arange(len(binned)), column_of[node]] > cut_bin[node])
     leaf = node - _SPLITS
-    grown = np.bincount(leaf, gradient, _LEAVES), np.bincount(leaf, curvature, _LEAVES)
-    values = _values(grown[0], grown[1], settings)
+    slopes = np.bincount(leaf, gradient, _LEAVES).astype(np.float64)
+    curves = np.bincount(leaf, curvature, _LEAVES).astype(np.float64)
+    values = _values(slopes, curves, settings)
     leaves = [
         float(np.float32(settings.rate * np.clip(value, *bounds[_SPLITS + place])))
         for place, value in enumerate(values)
@@ -201,7 +206,7 @@ def _best(
     chosen: Sequence[int],
     edges: Sequence[NDArray[np.float32]],
     settings: Settings,
-) -> tuple[int, int, float]| None:
+) -> tuple[int, int, float] | None:
     """Column, edge and the value between both sides of the split that gains most; `None` if none gains."""
     left = np.cumsum(gradients, axis=1)[:, :-1], np.cumsum(curvatures, axis=1)[:, :-1]
     whole = gradients[0].sum(), curvatures[0].sum()
@@ -225,7 +230,9 @@ def _best(
 
 
 def _values(
-    gradient: NDArray[np.float64] | np.float64, curvature: NDArray[np.float64] | np.float64, settings: Settings
+    gradient: NDArray[np.float64] | np.float64,
+    curvature: NDArray[np.float64] | np.float64,
+    settings: Settings,
 ) -> NDArray[np.float64]:
     return np.asarray(gradient / (curvature + settings.l2 * _STEPS))
 

@@ -1,10 +1,11 @@
 """Directions in which embeddings of two wordings differ, and those in which two questions do.
 
-Both kinds come from one generalised eigenproblem: where differences of traps vary much and those of paraphrases
-little, and the other way round. All sums are of whole numbers, so they are exact in any order.
+Both kinds come from one generalised eigenproblem: where differences of traps vary much and those of
+paraphrases little, and the other way round. All sums are of whole numbers, so they are exact in any order.
 
-Source: Hatch, Kajarekar, Stolcke 2006, "Within-class covariance normalization for SVM-based speaker recognition",
-for the idea; the generalised eigenproblem as in Fukunaga 1990, "Introduction to statistical pattern recognition", ch. 10.
+Source: Hatch, Kajarekar, Stolcke 2006, "Within-class covariance normalization for SVM-based speaker
+recognition", for the idea; Fukunaga 1990, "Introduction to statistical pattern recognition", chapter 10, for
+the eigenproblem.
 """
 
 from dataclasses import dataclass
@@ -65,6 +66,6 @@ def _covariance(rows: NDArray[np.float64], weights: NDArray[np.float64]) -> NDAr
 
 
 def _whole(axes: NDArray[np.float64]) -> NDArray[np.int8]:
-    """As numbers of a byte; the sign, which an eigenvector leaves open, makes the greatest number positive."""
+    """As numbers of a byte; the greatest one is positive, as an eigenvector leaves the sign open."""
     greatest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, np.newaxis], axis=1)
     return np.rint(axes / greatest * 127.0).astype(np.int8)

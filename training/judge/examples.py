@@ -40,11 +40,15 @@ class Vectors:
 
     def of(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of length 1, `(n, 384)`."""
-        missing = sorted({text for text in texts if text not in self._known}, key=lambda text: (len(text), text))
+        missing = sorted(
+            {text for text in texts if text not in self._known}, key=lambda text: (len(text), text)
+        )
         for text in tqdm(missing, "embedding", unit=" texts", disable=len(missing) < 100):
             self._known[text] = unit(self._model.embed([text])[0])
         if missing and self._kept is not None:
-            np.savez(self._kept, texts=np.array(list(self._known)), vectors=np.stack(list(self._known.values())))
+            np.savez(
+                self._kept, texts=np.array(list(self._known)), vectors=np.stack(list(self._known.values()))
+            )
         return np.stack([self._known[text] for text in texts])
 
 
@@ -68,7 +72,7 @@ class Examples:
 
     def where(self, chosen: NDArray[np.bool_]) -> "Examples":
         """The rows for which `chosen` holds."""
-        rows = np.flatnonzero(chosen)
+        rows: list[int] = np.flatnonzero(chosen).tolist()
         return Examples(
             [self.pairs[row] for row in rows],
             self.asked[rows],

@@ -1,8 +1,9 @@
 """Families of questions: wordings of one meaning, and near neighbours that mean something else.
 
-A file below `families` is a domain, a block in it a family. A line is one meaning: `=`, the kind of difference to
-the first line, `:`, and wordings with ` | ` between them. All wordings of a line have one answer; two lines of a
-block never have. `{city}` is a slot, filled from `slots.txt`; `{city2}` is another filling of the same slot.
+A file below `families` is a domain, a block in it a family. A line is one meaning: `=`, the kind of
+difference to the first line, `:`, and wordings with ` | ` between them. All wordings of a line have one
+answer; two lines of a block never have. `{city}` is a slot, filled from `slots.txt`; `{city2}` is another
+filling of the same slot.
 """
 
 import re

@@ -9,17 +9,27 @@ from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import TextJudge
 from binary_semantic_cache.text.guards import Guards
-from training.judge.boosting import Model, Settings, logistic, train
+from training.judge.boosting import Model, Settings, Tree, logistic, train
 from training.judge.directions import Directions, find_directions
 from training.judge.examples import Examples
 
-__all__ = ["FOR_COSINE", "Fitted", "fit", "folds", "out_of_fold", "text_of"]
+__all__ = ["FOR_COSINE", "Fitted", "calibrated", "fit", "folds", "out_of_fold", "text_of"]
 
-_RISES = {"cosine", "style_share", "along_style", "jaccard", "cover_low", "cover_high", "frame", "frame_of_content"}
+_RISES = {
+    "cosine",
+    "style_share",
+    "along_style",
+    "jaccard",
+    "cover_low",
+    "cover_high",
+    "frame",
+    "frame_of_content",
+}
 """The probability can only rise with these."""
 _FALLS = {
-    "along_matter", "left_low", "unrelated_low", "unrelated_high", "siblings", "opposites", "avoiding", "gaps",
-    "longest_gap", "names_low", "frame_unrelated", "negation_differs", "numbers_low", "added_condition",
+    "along_matter", "left_low", "unrelated_low", "unrelated_high", "siblings", "opposites", "avoiding",
+    "gaps", "longest_gap", "names_low", "frame_unrelated", "negation_differs", "numbers_low",
+    "added_condition",
 }  # fmt: skip
 """It can only fall with these: what training data hold by accident shall not turn a known sign round."""
 _SETTINGS = Settings(
@@ -28,8 +38,8 @@ _SETTINGS = Settings(
 FOR_COSINE = 12.0
 """Added to the logarithm of the odds for each whole of the cosine.
 
-The families hold far more near neighbours with another answer than any traffic, so trees alone trust a high cosine
-too little. The number was chosen on question pairs as people ask them (docs/judge.md).
+The families hold far more near neighbours with another answer than any traffic, so trees alone trust a high
+cosine too little. The number was chosen on question pairs as people ask them (docs/judge.md).
 """
 _SHARES = {"near": 0.1, "paraphrase": 2.0, "trap": 0.6, "elsewhere": 1.6}
 """What a family's pairs of each kind weigh together. Near repeats are easy and teach little."""
@@ -42,11 +52,12 @@ class Fitted:
 
     directions: Directions
     trees: Model
+    for_cosine: float = FOR_COSINE
 
     def sums(self, examples: Examples, guards: Guards) -> NDArray[np.float64]:
         """The logarithm of the odds, a pair."""
         rows = examples.features(_measuring(self.directions, guards))
-        return np.asarray(self.trees.scores(rows) + FOR_COSINE * rows[:, 0].astype(np.float64))
+        return np.asarray(self.trees.scores(rows) + self.for_cosine * rows[:, 0].astype(np.float64))
 
 
 def folds(examples: Examples) -> Iterator[NDArray[np.bool_]]:
@@ -60,8 +71,8 @@ def folds(examples: Examples) -> Iterator[NDArray[np.bool_]]:
 def fit(examples: Examples, guards: Guards, settings: Settings = _SETTINGS) -> Fitted:
     """A judge of what the guards let pass.
 
-    What the trees learn of directions comes from directions that were found without the domain at hand; of those
-    found with it they would expect too much.
+    What the trees learn of directions comes from directions that were found without the domain at hand; of
+    those found with it they would expect too much.
 
     Args:
         examples: to learn from; those with a veto are left out.
@@ -75,8 +86,7 @@ def fit(examples: Examples, guards: Guards, settings: Settings = _SETTINGS) -> F
         found = _directions(examples.where(~left_out), weights[~left_out])
         rows[left_out] = examples.where(left_out).features(_measuring(found, guards))
     trees = train(rows, examples.labels, weights, settings)
-    sums = trees.scores(rows) + FOR_COSINE * rows[:, 0].astype(np.float64)
-    return Fitted(_directions(examples, weights), Model(_start(sums, examples.labels, weights), trees.trees))
+    return Fitted(_directions(examples, weights), trees)
 
 
 def out_of_fold(examples: Examples, guards: Guards) -> NDArray[np.float64]:
@@ -88,6 +98,37 @@ def out_of_fold(examples: Examples, guards: Guards) -> NDArray[np.float64]:
     return found
 
 
+def calibrated(fitted: Fitted, sums: NDArray[np.float64], examples: Examples) -> Fitted:
+    """The judge with its sums stretched and moved so that probabilities are right on domains it never saw.
+
+    Args:
+        fitted: a judge.
+        sums: what `out_of_fold` gave for `examples`.
+        examples: those it learned from; only what the guards let pass counts.
+
+    Source: Platt 1999, "Probabilistic outputs for support vector machines".
+    """
+    passed = examples.passed
+    x, y, weights = sums[passed], examples.labels[passed], _weights(examples.where(passed))
+    # From nothing known, where Newton's steps for a logistic curve are safe.
+    slope, start = 0.0, 0.0
+    for _ in range(30):
+        p = logistic(slope * x + start)
+        error, curve = weights * (p - y), weights * p * (1.0 - p)
+        first, second = (error * x).sum(), error.sum()
+        xx, x1, one = (curve * x * x).sum(), (curve * x).sum(), curve.sum()
+        determinant = xx * one - x1 * x1
+        slope -= (one * first - x1 * second) / determinant
+        start -= (xx * second - x1 * first) / determinant
+    # Rounded, so that the order in which a machine sums has no effect.
+    slope, start = round(float(slope), 2), round(float(start), 2)
+    trees = [
+        Tree(tree.features, tree.thresholds, tuple(float(np.float32(leaf * slope)) for leaf in tree.leaves))
+        for tree in fitted.trees.trees
+    ]
+    return Fitted(fitted.directions, Model(start, trees), fitted.for_cosine * slope)
+
+
 def text_of(fitted: Fitted, provenance: Sequence[str]) -> str:
     """The model in the format that `rust/core/src/judge/model.rs` reads.
 
@@ -95,26 +136,30 @@ def text_of(fitted: Fitted, provenance: Sequence[str]) -> str:
         fitted: the judge.
         provenance: lines for the head.
     """
-    lines = [*_head(fitted.directions, fitted.trees.bias, provenance)]
+    lines = [*_head(fitted.directions, fitted.trees.bias, fitted.for_cosine, provenance)]
     for tree in fitted.trees.trees:
-        splits = [f"{feature}:{_number(cut)}" for feature, cut in zip(tree.features, tree.thresholds, strict=True)]
+        splits = [
+            f"{feature}:{_number(cut)}" for feature, cut in zip(tree.features, tree.thresholds, strict=True)
+        ]
         lines.append(" ".join(["tree", *splits, *(_number(leaf) for leaf in tree.leaves)]))
     return "\n".join(lines) + "\n"
 
 
-def _head(directions: Directions, start: float, provenance: Sequence[str] = ()) -> Iterator[str]:
+def _head(
+    directions: Directions, start: float, for_cosine: float, provenance: Sequence[str] = ()
+) -> Iterator[str]:
     yield "judge 1"
     yield from (f"# {line}" for line in provenance)
     yield "features " + " ".join(TextJudge.feature_names)
     yield f"dim {directions.style.shape[1]}"
-    yield f"sum {_number(start)} {_number(FOR_COSINE)}"
+    yield f"sum {_number(start)} {_number(for_cosine)}"
     for keyword, rows in (("style", directions.style), ("matter", directions.matter)):
         yield from (f"{keyword} {row.tobytes().hex()}" for row in rows)
 
 
 def _measuring(directions: Directions, guards: Guards) -> TextJudge:
     """A judge without trees, for the features alone."""
-    return TextJudge(guards.native, "\n".join(_head(directions, 0.0)))
+    return TextJudge(guards.native, "\n".join(_head(directions, 0.0, 0.0)))
 
 
 def _directions(examples: Examples, weights: NDArray[np.float64]) -> Directions:
@@ -135,18 +180,6 @@ def _weights(examples: Examples) -> NDArray[np.float64]:
     counts = Counter(keys)
     weights = np.array([_SHARES[key[1]] / counts[key] for key in keys])
     return np.asarray(weights * (len(weights) / weights.sum()))
-
-
-def _start(sums: NDArray[np.float64], labels: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
-    """What to add so that the probabilities are right on average; to two digits, which no last bit can change."""
-    low, high = -40.0, 40.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        if (weights * (logistic(sums + middle) - labels)).sum() < 0:
-            low = middle
-        else:
-            high = middle
-    return round(middle, 2)
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,10 @@ __all__ = ["area", "least_score", "served_at", "upper_bound"]
 
 
 def area(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
-    """The chance that a pair with one answer scores above one with two; ties count half. `nan` without both."""
+    """The chance that a pair with one answer scores above one with two; ties count half.
+
+    `nan` without pairs of both kinds.
+    """
     right, wrong = np.sort(scores[labels]), np.sort(scores[~labels])
     if not len(right) or not len(wrong):
         return float("nan")
@@ -44,7 +47,10 @@ def _at_most(found: int, of: int, share: float) -> float:
 
 
 def least_score(scores: NDArray[np.float64], labels: NDArray[np.bool_], most: float) -> float:
-    """The lowest score at which the upper bound of the share of traps served is at most `most`; 2.0 if none is."""
+    """The lowest score at which the upper bound of the share of traps served is at most `most`.
+
+    2.0 if there is none.
+    """
     traps = np.sort(scores[~labels])[::-1]
     allowed = -1
     while allowed + 1 < len(traps) and upper_bound(allowed + 1, len(traps)) <= most:

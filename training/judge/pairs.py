@@ -53,7 +53,7 @@ def draw_pairs(families: Sequence[Family], slots: Slots) -> list[TrainingPair]:
 
 
 def texts_of(family: Family, slots: Slots) -> list[tuple[int, str]]:
-    """One filling of every wording, with the place of its meaning in the family: for neighbours of other families."""
+    """One filling of every wording, with the place of its meaning, for neighbours of other families."""
     draw = Random(f"neighbours of {family.domain} {family.number}")
     fillings = _fillings(family, slots, draw)
     return [

@@ -1,4 +1,4 @@
-"""The same question as another hand would type it: typing errors, small words, no capitals, no question mark."""
+"""The same question as another hand would type it: typing errors, small words, no capitals."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,18 @@ _OPENINGS = (
     "Hi, {}", "Hello! {}", "quick question: {}", "Please tell me: {}", "um, {}", "so {}", "ok so {}",
     "I was wondering, {}", "Just asking: {}", "Hey, {}", "Could you help? {}", "Sorry, {}",
 )  # fmt: skip
-_ENDINGS = (" please", " please?", " thanks", ", thank you", "??", "...", "!", " pls", ", please help", " - any idea?")
+_ENDINGS = (
+    " please",
+    " please?",
+    " thanks",
+    ", thank you",
+    "??",
+    "...",
+    "!",
+    " pls",
+    ", please help",
+    " - any idea?",
+)
 
 
 def rewritten(text: str, draw: Random) -> str:
@@ -108,4 +119,6 @@ def _unpunctuated(text: str, draw: Random) -> str:
 def _stuttered(text: str, draw: Random) -> str:
     words = text.split(" ")
     at = draw.randrange(1, len(words)) if len(words) > 1 else 0
-    return " ".join([*words[:at], draw.choice(("um", "uh", "like", "actually", "exactly", "just")), *words[at:]])
+    return " ".join(
+        [*words[:at], draw.choice(("um", "uh", "like", "actually", "exactly", "just")), *words[at:]]
+    )

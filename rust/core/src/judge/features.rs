@@ -1,4 +1,5 @@
-//! Two prompts and their embeddings, as numbers. All of them stay the same when the prompts are exchanged.
+//! Two prompts and their embeddings, as numbers. They stay the same when the prompts are exchanged, but for words
+//! written together in one of them, whose order may count otherwise.
 
 use super::directions::Measured;
 use crate::guards::Guards;
