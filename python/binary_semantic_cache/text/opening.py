@@ -7,7 +7,6 @@ from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
 from binary_semantic_cache.stores import Store
 from binary_semantic_cache.text.decision import PairGuards
 from binary_semantic_cache.text.judge import Judge
-from binary_semantic_cache.text.vectors import VectorFormat
 
 __all__ = ["check_judge", "opened_embedder", "opened_store", "shipped_guards"]
 
@@ -50,7 +49,7 @@ def shipped_guards() -> PairGuards:
     return Guards()
 
 
-def check_judge(judge: Judge | None, embedder: Embedder, vectors: VectorFormat) -> None:
+def check_judge(judge: Judge | None, embedder: Embedder, vectors: str) -> None:
     """Makes sure that the judge, if there is one, can judge what the cache keeps.
 
     Raises:

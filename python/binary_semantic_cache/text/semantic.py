@@ -118,6 +118,7 @@ class SemanticCache:
         seed: int = 42,
     ) -> None:
         self._embedder = opened_embedder(embedder)
+        check_judge(judge, self._embedder, vectors)
         self._settings = Settings(
             threshold=(
                 default_threshold(self._embedder.fingerprint, judge)
@@ -135,7 +136,6 @@ class SemanticCache:
             tool_calls=tool_calls,
             prices=checked_prices(prices or {}),
         )
-        check_judge(judge, self._embedder, self._settings.vectors)
         encoder = RustBinaryEncoder(self._embedder.dimension, code_bits, seed)
         guards = shipped_guards() if guards is None else guards
         self._store, self._owns_store = opened_store(path_or_store)
