@@ -121,11 +121,18 @@ def test_the_loosest_threshold_is_chosen_when_nothing_fails():
 
 def test_the_walk_begins_where_hits_can_bear_a_wrong_one():
     # One wrong among the first 59, which alone would have to be without any; 93 bear one, 124 bear two.
-    labels = judged((0.95, False, 1), (0.94, True, 60), (0.85, True, 100))
+    labels = judged((0.95, False, 1), (0.94, True, 60), (0.85, True, 200))
     assert [labels_needed(k, 0.05, 0.95) for k in (0, 1, 2)] == [59, 93, 124]
     found = calibrated(labels, budget=0.05, least=0.8)
-    assert found.steps[0].n == 161
+    assert found.steps[0].n == 261
     assert found.chosen.threshold == 0.8
+
+
+def test_with_few_hits_the_walk_begins_where_none_may_be_wrong():
+    # 124 would bear two, but that is at 0.75, among the looser half.
+    labels = judged((0.95, True, 70), (0.75, False, 12), (0.75, True, 60))
+    found = calibrated(labels, budget=0.05)
+    assert (found.steps[0].n, found.chosen.threshold) == (70, 0.76)
 
 
 def test_where_to_begin_depends_on_how_many_hits_there_are_and_not_on_what_they_are():
@@ -368,6 +375,13 @@ def test_live_answers_set_the_threshold_of_a_configuration_that_the_proxy_reads(
     assert "a configuration has one threshold" in err
     assert path.read_text() == '# ours\n[cache]\nthreshold = 0.86\nmode = "on"  # always\n'
     assert main(["serve", "--config", str(path), "--check"]) == 0
+
+
+@pytest.mark.parametrize("least", [0.57, 0.58, 0.83, 0.95])
+def test_the_least_similarity_seen_is_itself_a_threshold_that_may_come_out(tmp_path, capsys, least):
+    path = lines(tmp_path / "judged.jsonl", [{"similarity": least, "right": True}] * 200)
+    assert main(["calibrate", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["threshold"] == least
 
 
 def test_json_has_the_walk_and_the_classes(live, capsys):

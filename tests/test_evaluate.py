@@ -333,7 +333,13 @@ def test_the_figures_are_those_of_the_hand(evaluation):
     assert plain["guards"] == {"numbers": {"traps": 1, "should_hit": 0, "alone": 1}}
     assert [one["id"] for one in plain["wrong_serves"]] == ["equal"]
     assert [one["id"] for one in plain["lost_hits"]] == ["far"]
+    assert plain["curve_disagrees"] == 0
     json.dumps(plain, allow_nan=False)
+
+
+def test_a_curve_that_is_not_the_caches_is_noticed():
+    asked = [scored(0.9, True), Asked(pair(), "guard", 0.9, 0.9)]
+    assert evaluated(asked, threshold=0.8, embedder="e", budget=0.05).disagreeing == 1
 
 
 class _Checked(HTMLParser):
@@ -438,6 +444,14 @@ def test_a_page_and_a_picture_are_written(lines_file, int8_model, tmp_path, caps
     assert main(["evaluate", str(lines_file), "--html", str(html), "--png", str(png)]) == 0
     assert html.read_text().startswith("<!doctype html>")
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_without_matplotlib_is_refused_before_anything_is_asked(
+    lines_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("binary_semantic_cache.proof.plot.find_spec", lambda name: None)
+    assert main(["evaluate", str(lines_file), "--png", str(tmp_path / "c.png"), "--embedder", "none"]) == 1
+    assert "binary-semantic-cache[plot]" in capsys.readouterr().err
 
 
 def test_a_threshold_and_a_limit_are_obeyed(lines_file, int8_model, capsys):

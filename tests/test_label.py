@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -317,7 +318,7 @@ def test_on_a_terminal_single_keys_answer_and_what_differs_is_bold(pairs_file, t
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals on Windows")
-def test_without_colour_a_terminal_gets_brackets_and_an_interrupt_keeps_the_labels(pairs_file, tmp_path):
+def test_without_colour_a_terminal_gets_brackets(pairs_file, tmp_path):
     out = tmp_path / "out.jsonl"
     terminal = Terminal([pairs_file, "--out", out], NO_COLOR="1")
     terminal.wait_for("[q]uit")
@@ -328,6 +329,27 @@ def test_without_colour_a_terminal_gets_brackets_and_an_interrupt_keeps_the_labe
     assert terminal.close() == 0
     assert "\x1b" not in terminal.shown
     assert "[password?]" in terminal.shown
+    assert [row["same"] for row in rows_of(out)] == [1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals on Windows")
+def test_an_interrupt_keeps_the_labels_and_puts_the_terminal_back(pairs_file, tmp_path):
+    import termios
+
+    out = tmp_path / "out.jsonl"
+    terminal = Terminal([pairs_file, "--out", out])
+    terminal.wait_for("[q]uit")
+    terminal.press("s")
+    terminal.wait_for("[q]uit", 2)
+    deadline = monotonic() + 60
+    while termios.tcgetattr(terminal.own)[3] & termios.ICANON:
+        assert monotonic() < deadline, "it never waited for a single key"
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.wait_for("interrupted")
+    modes = termios.tcgetattr(terminal.own)[3]
+    assert modes & termios.ECHO
+    assert modes & termios.ICANON
+    assert terminal.close() == 130
     assert [row["same"] for row in rows_of(out)] == [1]
 
 

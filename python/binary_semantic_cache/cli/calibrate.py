@@ -134,7 +134,7 @@ def _labels(namespace: argparse.Namespace) -> "tuple[Mapping[str, list[Judged]],
                 classes.setdefault(name, []).extend(judged)
         # What a cache did not serve was not judged: nothing is known of looser thresholds.
         seen = min(one.score for judged in classes.values() for one in judged)
-        loosest = math.ceil(round(seen / namespace.step, 6)) * namespace.step
+        loosest = round(math.ceil(round(seen / namespace.step, 6)) * namespace.step, 9)
         return classes, None, loosest if namespace.least is None else namespace.least
     pairs = pairs_of(namespace, namespace.pairs)
     if all(pair.same is None for pair in pairs):

@@ -23,7 +23,7 @@ def steps(calibration: Calibration) -> Iterator[str]:
             ["threshold", "wrong", "of", "share %", f"at most % ({100 * calibration.confidence:g} %)", ""],
             [
                 [
-                    f"{step.threshold:.4g}",
+                    _shown(step.threshold),
                     f"{step.wrong:,}",
                     f"{step.n:,}",
                     f"{100 * step.wrong / step.n:.2f}",
@@ -39,9 +39,10 @@ def outcome(calibration: Calibration) -> Iterator[str]:
     """What was chosen, or what is missing."""
     budget = f"{100 * calibration.budget:g} % of {_OF[calibration.of]}"
     if calibration.chosen is not None:
-        step = calibration.chosen
-        yield f"threshold  {step.threshold:.4g}: at most {budget} are wrong, with confidence " + (
-            f"{100 * calibration.confidence:g} %, on traffic like these labels"
+        sure = f"{100 * calibration.confidence:g} %"
+        yield (
+            f"threshold  {_shown(calibration.chosen.threshold)}: at most {budget} are wrong, "
+            f"with confidence {sure}, on traffic like these labels"
         )
         return
     yield f"no threshold can be promised for at most {budget}"
@@ -55,8 +56,8 @@ def outcome(calibration: Calibration) -> Iterator[str]:
         return
     first = calibration.steps[0]
     yield (
-        f"with {first.wrong:,} wrong of {first.n:,} at {first.threshold:.4g}, {calibration.missing:,} more "
-        "labels would be needed there, and none of them wrong"
+        f"with {first.wrong:,} wrong of {first.n:,} at {_shown(first.threshold)}, "
+        f"{calibration.missing:,} more labels would be needed there, and none of them wrong"
     )
     if first.wrong > calibration.budget * first.n:
         yield "more wrong ones than the budget were seen: more labels alone will hardly help"
@@ -69,7 +70,7 @@ def classes(by: Mapping[str, Calibration]) -> Iterator[str]:
         [
             [
                 safe(name, 40),
-                "none" if one.chosen is None else f"{one.chosen.threshold:.4g}",
+                "none" if one.chosen is None else _shown(one.chosen.threshold),
                 "-" if one.chosen is None else f"{one.chosen.wrong:,}",
                 "-" if one.chosen is None else f"{one.chosen.n:,}",
                 "-" if one.chosen is None else f"{100 * one.chosen.bound:.2f}",
@@ -78,3 +79,8 @@ def classes(by: Mapping[str, Calibration]) -> Iterator[str]:
             for name, one in by.items()
         ],
     )
+
+
+def _shown(threshold: float) -> str:
+    """Two digits, or as many as there are."""
+    return f"{threshold:.2f}" if round(threshold, 2) == threshold else f"{threshold:.9g}"

@@ -95,8 +95,18 @@ def _run(namespace: argparse.Namespace) -> int:
     pairs = pairs_of(namespace, namespace.pairs)
     if namespace.max_wrong is not None and not any(pair.same is False for pair in pairs):
         raise InvalidValueError("expected pairs labelled 0 for --max-wrong, got none")
+    if namespace.png:
+        from binary_semantic_cache.proof.plot import require_matplotlib
+
+        require_matplotlib()  # before minutes are spent on the figures
     threshold, embedder, asked = asked_about(namespace, pairs, namespace.threshold)
     evaluation = evaluated(asked, threshold=threshold, embedder=embedder, budget=namespace.max_wrong or 0.05)
+    if evaluation.disagreeing:
+        print(
+            f"bsc: {evaluation.disagreeing:,} pairs went otherwise than the curve says at this threshold; "
+            "trust the shares, not the curve",
+            file=sys.stderr,
+        )
     texts = not namespace.no_text
     _write_files(namespace, evaluation, texts=texts)
     if namespace.json:

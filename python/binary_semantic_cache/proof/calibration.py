@@ -9,8 +9,8 @@ Source: Bauer 1991, Multiple testing in clinical trials (tests in a fixed order)
 Jordan and Lei 2021, Learn then test (fixed sequence testing).
 
 Where the share is one of hits, strict thresholds have few of them, and nothing could be said there. The walk
-begins where there are enough to bear two wrong ones, or fewer if there are not so many: that depends on how
-many hits there are, never on what they are.
+begins where there are enough to bear two wrong ones if that is in the stricter half of all hits, or else
+one, or none: that depends on how many hits there are, never on what they are.
 """
 
 from bisect import bisect_right
@@ -30,6 +30,7 @@ Of = Literal["hits", "traps", "pairs"]
 served, or of all pairs."""
 
 _BORNE = 2
+"""With none borne one bad label at the top ends the walk; with many it begins where thresholds are loose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +145,8 @@ def calibrated(
     served = [(bisect_right(right, -at), bisect_right(wrong, -at)) for at in tried]
     n_all = {"traps": len(wrong), "pairs": len(judged)}.get(of)
     most = n_all if n_all is not None else sum(served[-1]) if served else 0
-    start = next(
-        (n for k in range(_BORNE, -1, -1) if (n := labels_needed(k, budget, confidence)) <= most), needed
-    )
+    bearing = (labels_needed(k, budget, confidence) for k in range(_BORNE, 0, -1))
+    start = next((n for n in bearing if 2 * n <= most), needed)
     steps: list[Step] = []
     for at, (n_right, n_wrong) in zip(tried, served, strict=True):
         n = n_right + n_wrong if n_all is None else n_all

@@ -53,6 +53,11 @@ class Evaluation:
         return Share.of(one.served for one in self.asked if one.pair.same is None)
 
     @property
+    def disagreeing(self) -> int:
+        """Pairs with which the cache did not do what the curve says at its threshold; 0 if all is well."""
+        return sum(one.served is not one.served_at(self.threshold) for one in self.asked)
+
+    @property
     def wrong_serves(self) -> list[Asked]:
         """Traps that were served, the most similar first."""
         return sorted((one for one in self.asked if one.served and one.pair.same is False), key=_nearness)
@@ -92,6 +97,7 @@ class Evaluation:
             "p_chr_auc": round(self.area.area, 6),
             "greatest_hit_rate": round(self.area.hit_rate, 6),
             "best": {"budget": self.budget, "by_budget": _at(self.by_budget), "by_f1": _at(self.by_f1)},
+            "curve_disagrees": self.disagreeing,
             "curve": [_at(at) for at in self.curve],
             "wrong_serves": [_mistake(one, texts=texts) for one in self.wrong_serves[:show]],
             "lost_hits": [_mistake(one, texts=texts) for one in self.lost_hits[:show]],

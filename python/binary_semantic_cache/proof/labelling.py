@@ -53,8 +53,9 @@ class Labelling:
         self._began = now()
         try:
             self._file = os.open(out, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            end = os.lseek(self._file, 0, os.SEEK_END)
-            if end and os.pread(self._file, 1, end - 1) != b"\n":
+            if os.lseek(self._file, 0, os.SEEK_END):
+                os.lseek(self._file, -1, os.SEEK_END)
+            if os.read(self._file, 1) not in (b"", b"\n"):
                 os.write(self._file, b"\n")
         except OSError as exc:
             raise StoreError(f"{out}: {exc.strerror or exc}") from exc

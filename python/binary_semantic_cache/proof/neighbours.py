@@ -1,7 +1,7 @@
 """Pairs of prompts in a cache's file that are worth a label: near the threshold, and passed by the guards."""
 
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,8 +54,9 @@ def neighbours(
     """
     if not width > 0.0:
         raise InvalidValueError(f"expected a width above 0, got {width}")
-    prompts: dict[bytes, list[str]] = defaultdict(list)
-    vectors: dict[bytes, list[NDArray[np.float32]]] = defaultdict(list)
+    found_in: dict[bytes, deque[tuple[str, NDArray[np.float32]]]] = defaultdict(
+        lambda: deque(maxlen=_MOST_OF_A_SCOPE)
+    )
     with reading(path) as db:
         fingerprint = meta_of(db).get("fingerprint")
         if fingerprint is None:
@@ -67,26 +68,27 @@ def neighbours(
         for stored in entries(db, path):
             progress(1)
             if stored.entry.vector:
-                prompts[stored.entry.scope].append(stored.entry.prompt)
-                vectors[stored.entry.scope].append(unpack(stored.entry.vector, made.dimension))
+                vector = unpack(stored.entry.vector, made.dimension)
+                found_in[stored.entry.scope].append((stored.entry.prompt, vector))
+    prompts = {scope: [prompt for prompt, _ in found] for scope, found in found_in.items()}
     zone = [
         (abs(cosine - middle), cosine, scope, i, j)
-        for scope in prompts
-        for cosine, i, j in _near(vectors[scope][-_MOST_OF_A_SCOPE:], middle, width)
+        for scope, found in found_in.items()
+        for cosine, i, j in _near([vector for _, vector in found], middle, width)
     ]
     if seed is None:
-        zone.sort(key=lambda found: (found[0], found[3], found[4]))
+        zone.sort(key=lambda one: (one[0], one[3], one[4]))
     else:
         random.Random(seed).shuffle(zone)
     passes = _passing(vetoed=vetoed)
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for _, cosine, scope, i, j in zone:
-        if len(found) >= limit:
+        if len(candidates) >= limit:
             break
-        a, b = (prompts[scope][-_MOST_OF_A_SCOPE:][at] for at in (i, j))
+        a, b = prompts[scope][i], prompts[scope][j]
         if a != b and passes(a, b):
-            found.append(Candidate(candidate_id(a, b), a, b, "near", round(cosine, 4)))
-    return found
+            candidates.append(Candidate(candidate_id(a, b), a, b, "near", round(cosine, 4)))
+    return candidates
 
 
 def _near(

@@ -1,14 +1,23 @@
 """An evaluation's two curves as a PNG file, by matplotlib (extra `plot`)."""
 
+from importlib.util import find_spec
 from io import BytesIO
 
 from binary_semantic_cache.errors import MissingExtraError
 from binary_semantic_cache.proof.curves_shown import precision_line, served_line
 from binary_semantic_cache.proof.evaluation import Evaluation
 
-__all__ = ["png"]
+__all__ = ["png", "require_matplotlib"]
 
 _COLOUR = "#1f5fa8"
+
+
+def require_matplotlib() -> None:
+    """Raises `MissingExtraError` if matplotlib is not installed."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError(
+            "a PNG wants matplotlib: pip install 'binary-semantic-cache[plot]'; a page by --html does not"
+        )
 
 
 def png(evaluation: Evaluation) -> bytes:
@@ -17,12 +26,10 @@ def png(evaluation: Evaluation) -> bytes:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise MissingExtraError(
-            "a PNG wants matplotlib: pip install 'binary-semantic-cache[plot]', or write --html"
-        ) from exc
+    require_matplotlib()
+    # Here, since it is optional and takes a second.
+    from matplotlib.figure import Figure
+
     drawn = [
         (served_line(evaluation), "served wrong, %", "served right, %"),
         (precision_line(evaluation), "pairs answered, %", "answers that are right, %"),
