@@ -35,6 +35,7 @@ ExtraLabel = Literal["model", "tenant"]
 
 _logger = logging.getLogger(__name__)
 
+_LONGEST = 100
 _LOOKUP_BUCKETS = (
     50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 1.0, 5.0,
 )  # fmt: skip
@@ -161,7 +162,9 @@ class Metrics:
     def _few(self, label: str, value: str) -> str:
         """`value`, or `other` once the label has as many values as it may."""
         names = self._names.setdefault(label, Tallied())
-        kept = bounded(names, value, self._max_names)
+        # One value that cannot be written would fail every scrape from here on.
+        sayable = value[:_LONGEST].encode("utf-8", "replace").decode()
+        kept = bounded(names, sayable, self._max_names)
         names[kept] += 1
         return kept
 
