@@ -107,10 +107,9 @@ class BinarySemanticCache:
             and 2 us more a put; it is built by the first gets, a step each, and pays from some 100,000
             entries and thresholds of 0.85 on. "auto" does so from 2**20 entries and a threshold of 0.85 on.
             `get_many` scans, as it reads the codes once for all.
-        threads: most threads that one search may use, its own included, where it is large enough for them to
-            pay: from some 500,000 entries on, in batches from as many comparisons. They end with the search.
-            By default as many as the variable `BSC_THREADS` says, else as the process may use cores. The
-            result is the same.
+        threads: most threads that one search may use, its own included, where it is large: from 524,288
+            comparisons of 256 bits on, queries times entries. They end with the search. By default as many
+            as the variable `BSC_THREADS` says, else as the process may use cores. The result is the same.
 
     Raises:
         InvalidTypeError: an argument has the wrong type.

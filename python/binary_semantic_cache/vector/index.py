@@ -384,7 +384,7 @@ class Index:
         query: NDArray[np.uint64],
         args: tuple[float, ...],
     ) -> tuple[_Found, _Known]:
-        """What `kernel` finds, run without the lock; what is known of its rows once the lock is held again."""
+        """What `kernel` finds, run without the lock; what is known of its rows, with the lock held again."""
         space, lock, held_once = self._space, self.lock, (1, threading.get_ident())
         self.mend()
         first_id, n_removals, array = self._first_id, self._n_removals, space.array

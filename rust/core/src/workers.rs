@@ -1,8 +1,8 @@
 //! Threads for work that is large enough to pay for them: started for one call, gone when it returns.
 //!
 //! Nothing outlives a call. So an import starts no thread, a fork finds no pool whose threads its child would lack, and
-//! a call that uses one thread starts none. Rejected: threads that wait for work. Waking one takes as long here as
-//! starting one, and a forked child would have to notice that it has none.
+//! a call that uses one thread starts none. Rejected: threads that wait for work, as a forked child would have to notice
+//! that it has none.
 //!
 //! A process has no more threads at work than a caller asks for, as long as all ask for the same number: a call takes
 //! those that other calls have left, so that searches side by side get a core each, and one alone gets all.

@@ -61,7 +61,6 @@ pub(super) struct PlaneKernel {
 
 impl Query {
     fn new(code: &[u64]) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "four bits")]
         Self(std::array::from_fn(|plane| (code[plane / 16] >> (4 * (plane % 16)) & 0x0F) as u8))
     }
 }

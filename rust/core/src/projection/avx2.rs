@@ -47,8 +47,8 @@ fn many(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]) 
     let mut packed = vec![[0.0; TOGETHER]; rows.div_ceil(TOGETHER) * CHUNK.min(dim)];
     for first in (0..dim).step_by(CHUNK) {
         let length = CHUNK.min(dim - first);
-        // What is multiplied together stands together: from embeddings as they are, six loads a row would come from one
-        // bank of the cache, and take twice the time.
+        // What is multiplied together stands together: read from embeddings as they are, six numbers a row lie as far
+        // apart as the embeddings do, and a batch took 1.3 to 1.4 times as long on Zen 3.
         for (i, x) in embeddings.chunks_exact(dim).enumerate() {
             let group = &mut packed[i / TOGETHER * length..][..length];
             for (packed, x) in group.iter_mut().zip(&x[first..]) {
