@@ -132,9 +132,7 @@ def _line(kind: Kind, connections: int, direct: Kind) -> dict[str, Any]:
 
 
 def _table(lines: Sequence[dict[str, Any]]) -> str:
-    head = (
-        "| what | connections | requests/s | p50 ms | p99 ms | added p50 | added p99 | first byte |"
-    )
+    head = "| what | connections | requests/s | p50 ms | p99 ms | added p50 | added p99 | first byte |"
     rows = [
         f"| {line['what']} | {line['connections']} | {line['per_second']:,.0f} | {line['p50_ms']:.2f} "
         f"| {line['p99_ms']:.2f} | {line['added_p50_ms']:.2f} | {line['added_p99_ms']:.2f} "
