@@ -233,3 +233,16 @@ def test_nobody_joins_with_another_key_good_or_bad(model, proxy):
         gate.open()
         assert "bob" not in first.result(30).text
     assert model.calls == 4
+
+
+def test_a_crowd_larger_than_the_pool_of_lookups_is_served_by_the_cache(model, proxy):
+    async def main():
+        headers = {"authorization": "Bearer sk-alice"}
+        limits = httpx.Limits(max_connections=300)
+        async with httpx.AsyncClient(base_url=proxy.url, headers=headers, limits=limits, timeout=60) as http:
+            await http.post("/v1/chat/completions", json=chat_body(QUESTION))
+            crowd = [http.post("/v1/chat/completions", json=chat_body(QUESTION)) for _ in range(300)]
+            return [headers_of(reply).get("reason") for reply in await asyncio.gather(*crowd)]
+
+    assert "cache_busy" not in asyncio.run(main())
+    assert model.calls == 1
