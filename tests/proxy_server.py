@@ -14,8 +14,8 @@ import openai
 import uvicorn
 
 from binary_semantic_cache.proxy.app import create_app
-from binary_semantic_cache.proxy.listening import bound_socket
 from binary_semantic_cache.proxy.observe import Record
+from binary_semantic_cache.proxy.processes.listening import bound_socket
 from binary_semantic_cache.proxy.settings import (
     CacheSettings,
     KeySettings,

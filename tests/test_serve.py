@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from binary_semantic_cache.cli.serve_banner import DEMO_QUESTIONS
-from binary_semantic_cache.proxy.listening import bound_socket
+from binary_semantic_cache.proxy.processes.listening import bound_socket
 from served import BSC, KEY, TOKEN, SlowUpstream, asking, chat, get, serving, until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")

@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from binary_semantic_cache.proxy.app import create_app
-from binary_semantic_cache.proxy.listening import bound_socket
+from binary_semantic_cache.proxy.processes.listening import bound_socket
 from binary_semantic_cache.proxy.settings import CacheSettings, ProxySettings, UpstreamSettings
 from binary_semantic_cache.text.semantic import SemanticCache
 

@@ -20,7 +20,7 @@ from binary_semantic_cache.errors import (
     MissingFileError,
     StoreError,
 )
-from binary_semantic_cache.proxy.configuration_keys import (
+from binary_semantic_cache.proxy.configuration.keys import (
     KEYS,
     KNOWN,
     PRICES,
@@ -29,8 +29,8 @@ from binary_semantic_cache.proxy.configuration_keys import (
     Key,
     settings_from,
 )
-from binary_semantic_cache.proxy.configuration_rules import conflicts, warnings
-from binary_semantic_cache.proxy.configuration_values import (
+from binary_semantic_cache.proxy.configuration.rules import conflicts, warnings
+from binary_semantic_cache.proxy.configuration.values import (
     from_text,
     from_toml,
     known_keys,

@@ -9,7 +9,7 @@ from typing import Final
 
 from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.proxy.observe import Record
-from binary_semantic_cache.proxy.tallies import Tally
+from binary_semantic_cache.proxy.watching.tallies import Tally
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.clock import Clock
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from binary_semantic_cache.proxy.latencies import Latencies
 from binary_semantic_cache.proxy.observe import Record
+from binary_semantic_cache.proxy.watching.latencies import Latencies
 
 __all__ = ["MOST_NAMES", "OTHER", "QUANTILES", "Tally", "bounded"]
 

@@ -2,7 +2,7 @@
 
 It answers as slowly as a model does, wants a key and takes any, and counts tokens in its own way. By itself:
 
-    python -m binary_semantic_cache.proxy.demo_upstream --port 9000
+    python -m binary_semantic_cache.proxy.demo.upstream --port 9000
 """
 
 import argparse
@@ -26,10 +26,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
-from binary_semantic_cache.proxy.demo_answers import answer_to, n_tokens, pieces
-from binary_semantic_cache.proxy.demo_protocols import PROTOCOLS, Protocol, Said
-from binary_semantic_cache.proxy.ending import Ending
-from binary_semantic_cache.proxy.listening import Serving, bound_socket, url_of
+from binary_semantic_cache.proxy.demo.answers import answer_to, n_tokens, pieces
+from binary_semantic_cache.proxy.demo.protocols import PROTOCOLS, Protocol, Said
+from binary_semantic_cache.proxy.processes.ending import Ending
+from binary_semantic_cache.proxy.processes.listening import Serving, bound_socket, url_of
 
 __all__ = ["Pace", "create_demo_upstream", "running_demo_upstream"]
 

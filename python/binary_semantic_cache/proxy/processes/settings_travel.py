@@ -5,7 +5,7 @@ import socket
 from dataclasses import asdict
 from typing import Any
 
-from binary_semantic_cache.proxy.configuration_keys import KEYS, KNOWN, PRICES, settings_from
+from binary_semantic_cache.proxy.configuration.keys import KEYS, KNOWN, PRICES, settings_from
 from binary_semantic_cache.proxy.settings import KnownKey, ProxySettings
 
 __all__ = ["packed_settings", "read_settings"]

@@ -1,8 +1,8 @@
 """Looks after the workers: starts them, starts them again when they die, ends them.
 
-Each worker is a Python process of its own, `python -m binary_semantic_cache.proxy.worker`, in a process group
-of its own, so that Ctrl-C reaches it through here. It is told of the settings and of its end over a socket
-pair; when this process dies, the pair is closed, and the worker ends in order.
+Each worker is a Python process of its own (see `worker`), in a process group of its own, so that Ctrl-C
+reaches it through here. It is told of the settings and of its end over a socket pair; when this process dies,
+the pair is closed, and the worker ends in order.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-from binary_semantic_cache.proxy.assembly import forget_worker
-from binary_semantic_cache.proxy.ending import Ending
+from binary_semantic_cache.proxy.processes.assembly import forget_worker
+from binary_semantic_cache.proxy.processes.ending import Ending
+from binary_semantic_cache.proxy.processes.settings_travel import packed_settings
 from binary_semantic_cache.proxy.settings import ProxySettings
-from binary_semantic_cache.proxy.settings_travel import packed_settings
 
 __all__ = ["DRAIN", "NOW", "READY", "Supervisor"]
 
@@ -127,7 +127,7 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "binary_semantic_cache.proxy.worker",
+                "binary_semantic_cache.proxy.processes.worker",
                 *map(str, ends),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=ends,

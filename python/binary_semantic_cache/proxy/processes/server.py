@@ -11,16 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from binary_semantic_cache.proxy.admin.app import create_admin_app
-from binary_semantic_cache.proxy.assembly import Requests, serve_requests, shared_metrics
-from binary_semantic_cache.proxy.ending import Ending
-from binary_semantic_cache.proxy.listening import Serving, bound_socket, url_of
-from binary_semantic_cache.proxy.metrics import Metrics
-from binary_semantic_cache.proxy.opening import open_cache
-from binary_semantic_cache.proxy.recents import Recents
-from binary_semantic_cache.proxy.relay import RecordReader, record_sockets
-from binary_semantic_cache.proxy.service import tell_service_manager
+from binary_semantic_cache.proxy.processes.assembly import Requests, serve_requests, shared_metrics
+from binary_semantic_cache.proxy.processes.ending import Ending
+from binary_semantic_cache.proxy.processes.listening import Serving, bound_socket, url_of
+from binary_semantic_cache.proxy.processes.opening import open_cache
+from binary_semantic_cache.proxy.processes.relay import RecordReader, record_sockets
+from binary_semantic_cache.proxy.processes.service import tell_service_manager
+from binary_semantic_cache.proxy.processes.supervisor import Supervisor
 from binary_semantic_cache.proxy.settings import ProxySettings
-from binary_semantic_cache.proxy.supervisor import Supervisor
+from binary_semantic_cache.proxy.watching.metrics import Metrics
+from binary_semantic_cache.proxy.watching.recents import Recents
 
 __all__ = ["Started", "run"]
 

@@ -1,4 +1,4 @@
-"""A worker: `python -m binary_semantic_cache.proxy.worker CONTROL LISTENING RECORDS`, inherited sockets.
+"""A worker: `python -m` of this module with `CONTROL LISTENING RECORDS`, the numbers of inherited sockets.
 
 Started by `supervisor`, of no use by hand. The settings, which may hold keys, come over CONTROL and stand on
 no command line.
@@ -11,14 +11,14 @@ import sys
 from contextlib import suppress
 
 from binary_semantic_cache.errors import BinarySemanticCacheError
-from binary_semantic_cache.proxy.assembly import Requests, serve_requests
-from binary_semantic_cache.proxy.ending import Ending
-from binary_semantic_cache.proxy.opening import open_cache
-from binary_semantic_cache.proxy.relay import RecordWriter
-from binary_semantic_cache.proxy.server_log import log_to_stderr
+from binary_semantic_cache.proxy.processes.assembly import Requests, serve_requests
+from binary_semantic_cache.proxy.processes.ending import Ending
+from binary_semantic_cache.proxy.processes.opening import open_cache
+from binary_semantic_cache.proxy.processes.relay import RecordWriter
+from binary_semantic_cache.proxy.processes.server_log import log_to_stderr
+from binary_semantic_cache.proxy.processes.settings_travel import read_settings
+from binary_semantic_cache.proxy.processes.supervisor import NOW, READY
 from binary_semantic_cache.proxy.settings import ProxySettings
-from binary_semantic_cache.proxy.settings_travel import read_settings
-from binary_semantic_cache.proxy.supervisor import NOW, READY
 
 __all__ = ["main"]
 

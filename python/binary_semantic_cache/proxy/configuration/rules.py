@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from binary_semantic_cache.proxy.configuration_values import MEMORY, is_loopback
+from binary_semantic_cache.proxy.configuration.values import MEMORY, is_loopback
 from binary_semantic_cache.proxy.settings import ProxySettings
 
 __all__ = ["conflicts", "warnings"]

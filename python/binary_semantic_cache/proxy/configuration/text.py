@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from binary_semantic_cache.proxy.configuration import Configuration
-from binary_semantic_cache.proxy.configuration_keys import KEYS, KNOWN, PRICES, TABLES, Key
-from binary_semantic_cache.proxy.configuration_values import MEMORY
+from binary_semantic_cache.proxy.configuration.keys import KEYS, KNOWN, PRICES, TABLES, Key
+from binary_semantic_cache.proxy.configuration.reading import Configuration
+from binary_semantic_cache.proxy.configuration.values import MEMORY
 
 __all__ = ["configuration_text"]
 

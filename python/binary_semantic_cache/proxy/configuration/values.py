@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from binary_semantic_cache.embedders.from_name import FORMS
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
-from binary_semantic_cache.proxy.configuration_keys import Key
+from binary_semantic_cache.proxy.configuration.keys import Key
 from binary_semantic_cache.proxy.settings import KnownKey
 from binary_semantic_cache.text.eviction import EVICTIONS
 from binary_semantic_cache.text.policy import Policy

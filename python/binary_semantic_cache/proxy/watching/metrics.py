@@ -26,7 +26,7 @@ from binary_semantic_cache import __version__
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
 from binary_semantic_cache.errors import InvalidValueError
 from binary_semantic_cache.proxy.observe import Record
-from binary_semantic_cache.proxy.tallies import bounded
+from binary_semantic_cache.proxy.watching.tallies import bounded
 from binary_semantic_cache.text.semantic import SemanticCache
 
 __all__ = ["ExtraLabel", "Metrics"]

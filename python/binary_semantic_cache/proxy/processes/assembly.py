@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 from prometheus_client.multiprocess import mark_process_dead
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from binary_semantic_cache.proxy.access_log import AccessLog
 from binary_semantic_cache.proxy.app import State, create_app
-from binary_semantic_cache.proxy.ending import Ending
-from binary_semantic_cache.proxy.listening import Serving
-from binary_semantic_cache.proxy.metrics import Metrics
 from binary_semantic_cache.proxy.observe import Watcher
+from binary_semantic_cache.proxy.processes.ending import Ending
+from binary_semantic_cache.proxy.processes.listening import Serving
 from binary_semantic_cache.proxy.settings import ProxySettings, TracingSettings
+from binary_semantic_cache.proxy.watching.access_log import AccessLog
+from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.text.semantic import SemanticCache
 
 if TYPE_CHECKING:
-    from binary_semantic_cache.proxy.tracing import Tracing
+    from binary_semantic_cache.proxy.watching.tracing import Tracing
 
 __all__ = ["Requests", "forget_worker", "serve_requests", "shared_metrics"]
 
@@ -78,7 +78,7 @@ class Requests:
 
 def _tracing(settings: TracingSettings) -> "Tracing":
     # Here and not above: OpenTelemetry costs a good part of a second to import, which most never use.
-    from binary_semantic_cache.proxy.tracing import Tracing
+    from binary_semantic_cache.proxy.watching.tracing import Tracing
 
     return Tracing(settings)
 
