@@ -22,13 +22,15 @@ _SUBSTRINGS = {
     "ours, multi-index": "MultiIndex, miss, threshold 0.85",
     "ours, multi-index, a near code": "MultiIndex, near, threshold 0.85",
 }
+_GETS = {"hit": "whole get, hit", "miss": "whole get, miss"}
 _MEMORY = "resident, an entry"
+_VERBS = {"hit": "hits", "miss": "misses"}
 _US = {"us": 1.0, "ms": 1e3}
 _READING = "reading all codes once"
 _LEAST_SIZES = 2
 _PALETTE = 64
 
-Series = Mapping[str, Mapping[int, float]]
+Series = dict[str, dict[int, float]]
 """By name, a value for each number of entries."""
 
 
@@ -52,6 +54,12 @@ def draw(results: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
             axes = _axes(title, latency)
             axes.set(xlabel="codes", ylabel="time of one search, us")
             drawn.append(_save(axes, folder / f"speed-search-{threshold}.png"))
+    for kind, what in _GETS.items():
+        gets = _series(results, what)
+        if any(len(points) >= _LEAST_SIZES for points in gets.values()):
+            axes = _axes(f"a whole get that {_VERBS[kind]}, the embedding known, one thread", gets)
+            axes.set(xlabel="entries", ylabel="time of one get, us")
+            drawn.append(_save(axes, folder / f"speed-get-{kind}.png"))
     memory = _series(results, _MEMORY)
     if any(len(points) >= _LEAST_SIZES for points in memory.values()):
         axes = _axes("resident memory of a full cache, all responses one object", memory)
@@ -72,12 +80,12 @@ def _series(results: Sequence[Mapping[str, Any]], what: str) -> Series:
         if row["theirs"] is not None:
             name = _READING if row["contender"].startswith("read ") else row["contender"]
             series[name][row["n"]] = row["theirs"] * scale
-    return series
+    return dict(series)
 
 
 def _axes(title: str, series: Series) -> Axes:
     mpl.use("Agg")
-    figure = Figure(figsize=(7.0, 4.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(9.0, 4.6), dpi=100, layout="constrained")
     axes: Axes = figure.subplots()
     axes.set_title(title, fontsize=10)
     for name, points in series.items():
@@ -91,7 +99,8 @@ def _axes(title: str, series: Series) -> Axes:
     axes.set(xscale="log", yscale="log")
     axes.grid(visible=True, which="major", color="#e6e6e6", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+    # Beside the lines: with many contenders they leave no corner free.
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return axes
 
 

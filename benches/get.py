@@ -14,7 +14,7 @@ from benches.subject import Setting
 from benches.vectors import CODE_BITS, embeddings, near, sliced
 from binary_semantic_cache import BinarySemanticCache, CacheEntry, HammingSimilarity, RustBinaryEncoder
 
-__all__ = ["run"]
+__all__ = ["cases", "run"]
 
 _DIMENSION = 384
 _RESPONSE = "Paris"
@@ -26,10 +26,16 @@ def run(setting: Setting) -> Iterator[Row]:
     for n in (2000,) if setting.smoke else (10_000, _GOAL_N):
         stored = embeddings(n, _DIMENSION, seed=3)
         for threshold in (0.80, 0.85):
-            yield from _at(setting, stored, threshold)
+            for case in cases(setting, stored, threshold):
+                yield from measure(case, setting.effort)
 
 
-def _at(setting: Setting, stored: NDArray[np.float32], threshold: float) -> Iterator[Row]:
+def cases(setting: Setting, stored: NDArray[np.float32], threshold: float) -> Iterator[Case]:
+    """Hits and misses in caches that hold `stored`, checked to give the same entries.
+
+    Raises:
+        UnequalResultsError: a query hits where it should miss, or the entries differ.
+    """
     n = len(stored)
     asked = {"hit": near(stored[:: n // 64][:64], seed=4), "miss": embeddings(64, _DIMENSION, seed=5)}
     encoder = RustBinaryEncoder(_DIMENSION, CODE_BITS, 42)
@@ -54,8 +60,7 @@ def _at(setting: Setting, stored: NDArray[np.float32], threshold: float) -> Iter
         if theirs:
             goal = Figure.at_least(15) if n == _GOAL_N else None
             contenders.append(Contender(NAME, theirs.get, cycle(inputs), goal))
-        case = Case(what, n, Contender("ours", ours.get, cycle(inputs)), contenders, setting.missing)
-        yield from measure(case, setting.effort)
+        yield Case(what, n, Contender("ours", ours.get, cycle(inputs)), contenders, setting.missing)
 
 
 def _parts(

@@ -85,6 +85,8 @@ class Case:
     operations: int = 1
     """What one call counts for: times are given for one operation."""
     unit: str = "us"
+    before_each: Callable[[], object] | None = None
+    """Called before each call, not timed: puts caches or files into the state that is to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def measure(case: Case, effort: Effort) -> list[Row]:
 
     In each round every contender has one sample: one call that is not timed, then some that are. The order
     rotates, so that nobody always comes after the same neighbour. Garbage is not collected meanwhile, and a
-    result dies after the clock has stopped if a sample is one call.
+    result dies after the clock has stopped if a sample is one call or there is something to do before each.
     """
     everyone = [case.ours, *case.contenders]
     calls = [case.calls or _enough_calls(contender, effort) for contender in everyone]
@@ -146,7 +148,7 @@ def measure(case: Case, effort: Effort) -> list[Row]:
         if turn >= _LEAST_ROUNDS and perf_counter() - began > effort.case_seconds:
             break
         for i in (*range(turn % len(everyone), len(everyone)), *range(turn % len(everyone))):
-            sample = _sample_ns(everyone[i], calls[i])
+            sample = _sample_ns(everyone[i], calls[i], case.before_each)
             samples[i].append(sample / case.operations / _UNIT_NS[case.unit])
     return _rows(case, samples)
 
@@ -166,14 +168,16 @@ def _enough_calls(contender: Contender, effort: Effort) -> int:
     return max(1, min(_MOST_CALLS, int(effort.sample_seconds * 1e9 / once)))
 
 
-def _sample_ns(contender: Contender, calls: int) -> float:
-    call = contender.call
+def _sample_ns(contender: Contender, calls: int, before_each: Callable[[], object] | None = None) -> float:
     first, *rest = list(islice(contender.inputs, calls + 1))
-    kept = call(*first)
+    kept = contender.call(*first)
     kept = None
     collecting = gc.isenabled()
     gc.disable()
     try:
+        if before_each is not None:
+            return sum(_one_ns(contender.call, args, before_each) for args in rest) / calls
+        call = contender.call
         start = perf_counter_ns()
         for args in rest:
             kept = call(*args)
@@ -183,6 +187,15 @@ def _sample_ns(contender: Contender, calls: int) -> float:
             gc.enable()
     del kept
     return (stop - start) / calls
+
+
+def _one_ns(call: Callable[..., object], args: tuple[Any, ...], before: Callable[[], object]) -> int:
+    before()
+    start = perf_counter_ns()
+    kept = call(*args)
+    stop = perf_counter_ns()
+    del kept
+    return stop - start
 
 
 def _rows(case: Case, samples: list[list[float]]) -> list[Row]:

@@ -6,17 +6,19 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benches.fetched import pinned_peers
 from binary_semantic_cache import HammingSimilarity
 from binary_semantic_cache.binary_semantic_cache_rs import available_isas
 
 __all__ = ["cpu_name", "describe", "one_cpu", "resident_bytes"]
 
-_PACKAGES = ("numpy", "faiss-cpu", "usearch", "mneme-cache", "binary-semantic-cache")
+_PACKAGES = ("numpy", "faiss-cpu", "usearch", "mneme-cache", "onnxruntime", "binary-semantic-cache")
+_OPTIONAL = ("sentence-transformers", "torch")
 
 
 def describe(dropped_variables: Mapping[str, str]) -> dict[str, Any]:
@@ -31,7 +33,8 @@ def describe(dropped_variables: Mapping[str, str]) -> dict[str, Any]:
         "isas": available_isas(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: version(name) for name in _PACKAGES} | dict(_optional_versions()),
+        "fetched": pinned_peers(),
         "dropped_variables": dict(dropped_variables),
         "command": shlex.join(["python", "-m", "benches", *sys.argv[1:]]),
     }
@@ -66,6 +69,12 @@ def resident_bytes() -> int:
     found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
     assert found is not None
     return int(found[1]) * 1024
+
+
+def _optional_versions() -> Iterator[tuple[str, str]]:
+    for name in _OPTIONAL:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def _move_threads(cpus: set[int]) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 from time import perf_counter
 
 from benches import (
+    approximate,
     archive,
+    batches,
+    breakdown,
+    cold,
     encode,
     get,
     imports,
@@ -17,6 +21,7 @@ from benches import (
     lru,
     memory,
     multi_index,
+    peers,
     put,
     report,
     scopes,
@@ -36,21 +41,26 @@ __all__ = ["run"]
 _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "encode": encode.run,
     "search": search.run,
+    "batches": batches.run,
     "scopes": scopes.run,
     "multi_index": multi_index.run,
+    "approximate": approximate.run,
     "get": get.run,
+    "cold": cold.run,
+    "peers": peers.run,
     "lru": lru.run,
     "put": put.run,
     "archive": archive.run,
     "memory": memory.run,
     "threads": threads.run,
     "semantic": semantic.run,
+    "breakdown": breakdown.run,
     "stores": stores.run,
     "lag": lag.run,
     "text": text.run,
     "imports": imports.run,
 }
-_ON_ALL_CPUS = {"threads", "lag"}
+_ON_ALL_CPUS = {"batches", "threads", "lag"}
 _RESULTS = Path(__file__).parent / "results"
 
 
@@ -90,7 +100,7 @@ def run(arguments: Sequence[str], *, dropped_variables: Mapping[str, str]) -> in
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benches",
-        description="Times this package against NumPy, FAISS, usearch and the published package.",
+        description="Times this package against NumPy, FAISS, usearch and other semantic caches.",
         epilog="example: python -m benches --only encode search",
     )
     parser.add_argument("--smoke", action="store_true", help="small sizes: does everything run and agree?")

@@ -18,11 +18,11 @@ from benches.subject import Setting
 from benches.vectors import CODE_BITS, KINDS, clustered_codes, queries, random_codes, sliced
 from binary_semantic_cache import HammingSimilarity
 
-__all__ = ["run"]
+__all__ = ["FAISS", "THRESHOLD", "case", "run"]
 
 THRESHOLD = 0.80
 _HIGHER = 0.85
-_FAISS = "FAISS IndexBinaryFlat"
+FAISS = "FAISS IndexBinaryFlat"
 _ROWS = "ours, row after row"
 _N_QUERIES = 16
 _GOALS = {10_000: 7.0, 100_000: 5.0, 1_000_000: 2.5, 10_000_000: 2.0}
@@ -37,17 +37,29 @@ def run(setting: Setting) -> Iterator[Row]:
         for kind in KINDS if n < _MANY else KINDS[:1]:
             asked = queries(codes, kind, _N_QUERIES, seed=n + 1)
             for threshold in (THRESHOLD, _HIGHER):
-                yield from measure(_case(setting, codes, asked, kind, threshold), setting.effort)
+                yield from measure(case(setting, codes, asked, kind, threshold), setting.effort)
         del codes
         if 1000 < n < _MANY:
             codes, asked = clustered_codes(n, _N_QUERIES, seed=n)
             for threshold in (THRESHOLD, _HIGHER):
-                yield from measure(_case(setting, codes, asked, "clustered", threshold), setting.effort)
+                yield from measure(case(setting, codes, asked, "clustered", threshold), setting.effort)
 
 
-def _case(
+def case(
     setting: Setting, codes: NDArray[np.uint64], asked: NDArray[np.uint64], kind: str, threshold: float
 ) -> Case:
+    """Every contender over the same codes, checked against NumPy for each query.
+
+    Args:
+        setting: this run.
+        codes: `(n, 4)` uint64.
+        asked: the queries, as many rows.
+        kind: what they are, one of `KINDS` or "clustered".
+        threshold: least similarity.
+
+    Raises:
+        UnequalResultsError: a contender finds another code, or a query is not of its kind.
+    """
     what, by_row = f"find_nearest, {kind}, {threshold:.2f}", HammingSimilarity(CODE_BITS).find_nearest
     rest, heads, tails = sliced(codes)
     ours = partial(by_row, heads=heads, tails=tails)
@@ -99,8 +111,8 @@ def _faiss(
     flat.add(codes.view(np.uint8))
     inputs = [(query.view(np.uint8).reshape(1, -1), 1) for query in asked]
     found = [int(flat.search(*args)[0][0, 0]) for args in inputs]
-    check_equal(what, _FAISS, distances, found)
-    return Contender(_FAISS, flat.search, cycle(inputs), goal)
+    check_equal(what, FAISS, distances, found)
+    return Contender(FAISS, flat.search, cycle(inputs), goal)
 
 
 def _usearch(

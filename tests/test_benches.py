@@ -7,14 +7,16 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
+from benches import fetched, peers
 from benches.figures import draw
 from benches.harness import SMOKE, Case, Contender, Figure, Row, UnequalResultsError, check_equal, measure
 from benches.report import table
+from benches.subject import Setting
 
 ROOT = Path(__file__).parent.parent
 QUICK = (
-    *("encode", "search", "multi_index", "get", "lru", "put", "archive"),
-    *("semantic", "scopes", "stores", "lag", "imports"),
+    *("encode", "search", "multi_index", "approximate", "get", "cold", "peers", "lru", "put", "archive"),
+    *("semantic", "breakdown", "scopes", "stores", "lag", "imports"),
 )
 
 
@@ -44,6 +46,12 @@ def test_a_smoke_run_prints_one_table_with_a_line_for_each_contender(smoke):
         "NumPy",
         "FAISS",
         "MultiHash",
+        "FAISS IndexBinaryHNSW",
+        "usearch HNSW",
+        "gptcache",
+        "mneme-cache",
+        "hybrid-semantic-cache",
+        "semantic-cache-lib",
         "usearch",
         "published",
         "OrderedDict",
@@ -58,7 +66,8 @@ def test_a_smoke_run_writes_the_table_and_a_raw_file_with_the_machine(smoke):
     content = json.loads(raw.read_text())
     assert raw.with_suffix(".md").read_text() == done.stdout
     assert {"cpu", "kernel", "isa", "versions", "load_average", "command"} <= content["machine"].keys()
-    timed = [result for result in content["results"] if result["theirs"] is not None]
+    compared = [result for result in content["results"] if None not in (result["ours"], result["theirs"])]
+    timed = [result for result in compared if result["unit"] != "%"]
     assert timed
     for result in timed:
         assert result["ratio"] == pytest.approx(result["theirs"] / result["ours"])
@@ -138,6 +147,37 @@ def test_a_figure_is_reached_from_its_value_on(figure, ours, theirs, reached):
 
 def _row(what, n, unit, ours, contender, theirs):
     return {"what": what, "n": n, "unit": unit, "ours": ours, "contender": contender, "theirs": theirs}
+
+
+def test_what_is_to_be_done_before_each_call_is_done_and_not_timed():
+    done: list[str] = []
+    ours = Contender("ours", lambda: done.append("call"), cycle([()]))
+    case = Case("append", 1, ours, calls=2, before_each=lambda: done.append("before"))
+    (row,) = measure(case, SMOKE)
+    assert done == ["call", "before", "call", "before", "call"] * SMOKE.rounds
+    assert len(row.rounds["ours"]) == SMOKE.rounds
+
+
+def test_whole_gets_are_drawn_beside_the_reading_of_all_codes(tmp_path):
+    gets = [
+        _row("whole get, hit", n, "us", n / 1e3, name, n / 1e2)
+        for n in (1000, 10_000)
+        for name in ("gptcache", "read 32 B once (memchr)")
+    ]
+    assert [path.name for path in draw(gets, tmp_path)] == ["speed-get-hit.png"]
+    assert (tmp_path / "speed-get-hit.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_other_caches_that_cannot_be_fetched_are_lines_that_say_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(fetched.subprocess, "run", _without_network)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rows = list(peers.run(Setting(SMOKE, True, None, "not asked for")))
+    assert {row.note for row in rows if row.contender == "other caches"} == {"not available: no network"}
+    assert {row.what for row in rows} == {"whole get, hit", "whole get, miss"}
+
+
+def _without_network(command, **_):
+    raise subprocess.CalledProcessError(1, command, stderr="ERROR: no network\n")
 
 
 def test_figures_are_drawn_of_what_was_measured_at_two_sizes_or_more(tmp_path):

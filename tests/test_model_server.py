@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import anthropic
+import httpx
 import openai
 import pytest
 from pydantic import BaseModel
@@ -164,9 +165,7 @@ def test_it_does_wrong_once_and_then_behaves(server, chat):
 @pytest.mark.parametrize("misdeed", [cut(50), cut(50, reset=True)])
 def test_a_stream_that_is_cut_is_an_error_of_the_connection(server, chat, misdeed):
     server.will(misdeed)
-    with pytest.raises(
-        (openai.APIConnectionError, openai.APIError, Exception), match="peer|reset|closed|error"
-    ):
+    with pytest.raises((openai.APIConnectionError, httpx.TransportError)):
         list(chat.chat.completions.create(**ask(stream=True)))
 
 

@@ -238,6 +238,8 @@ class Turn:
         async def keep(answer: Answer, seconds: float) -> str:
             if asked is None or not keeps:
                 return ""
+            if not self._api.suits(answer, asked.body):
+                return "unsuitable"
             caller, ttl = self._caller, steering.ttl_seconds
             return await self._rooms.verdicts.keep(asked, answer, seconds, caller.scope, ttl)
 
