@@ -176,9 +176,8 @@ def test_verdicts_are_those_of_a_real_cache_where_more_entries_are_near_than_are
 def test_the_embedder_sees_each_text_once(tmp_path):
     embedder = WordEmbedder()
     simulated(requests_of(asked(300)), variants_of([0.8], [3]), tmp_path, embedder, None)
-    texts = {
-        request.text for _, request in requests_of(asked(300)) if not Policy().classify(request.text)
-    }
+    policy = Policy()
+    texts = {request.text for _, request in requests_of(asked(300)) if not policy.classify(request.text)}
     assert embedder.calls == len(texts)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from binary_semantic_cache import __version__
-from binary_semantic_cache.cli import demo, export, imports, inspect, model, reembed, serve, verify
+from binary_semantic_cache.cli import demo, export, imports, inspect, model, reembed, replay, serve, verify
 from binary_semantic_cache.errors import BinarySemanticCacheError
 
 __all__ = ["build_parser", "main"]
@@ -28,6 +28,7 @@ examples:
   bsc export answers.db out.jsonl  its entries as JSON lines, or as arrays in out.npz
   bsc import out.jsonl copy.db     an export, or an older archive, into a cache file
   bsc reembed answers.db           move a cache file to another embedder
+  bsc replay requests.jsonl        what a cache would have saved on a log
   bsc serve --demo                 a caching proxy in front of a model's API, with one to try
 
 `bsc COMMAND --help` tells more about one command.
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     imports.add_parser(subparsers)
     reembed.add_parser(subparsers)
     serve.add_parser(subparsers)
+    replay.add_parser(subparsers)
     return parser
 
 

@@ -27,7 +27,7 @@ from binary_semantic_cache.proof.replay_simulation import Simulation
 from binary_semantic_cache.text.decision import PairGuards
 from binary_semantic_cache.text.policy import Policy
 
-__all__ = ["Plan", "Replayed", "Timeline", "replay", "variants_of"]
+__all__ = ["FORMATS", "Plan", "Replayed", "Timeline", "replay", "variants_of"]
 
 _CHUNK = 256
 """Requests whose texts are embedded together."""
@@ -97,6 +97,8 @@ class Replayed:
     with_tenant: int = 0
     embedded: int = 0
     unstored: dict[str, int] = field(default_factory=dict)
+    chunk: int = _CHUNK
+    """Requests that one step of the timeline stands for."""
     variants: list[dict[str, Any]] = field(default_factory=list)
     """`Tally.summary` of each."""
     timeline: Timeline = field(default_factory=Timeline)

@@ -52,6 +52,8 @@ def lines(path: Path, progress: Callable[[int], object] = lambda n: None) -> Ite
             return
         with path.open("rb") as file:
             yield from _rows(str(path), file, progress)
+    except CorruptFileError:
+        raise  # it is an `OSError` too
     except FileNotFoundError as exc:
         raise MissingFileError(f"expected a log, got nothing at {path}") from exc
     except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
