@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -22,7 +23,18 @@ from binary_semantic_cache.text.semantic import SemanticCache
 from binary_semantic_cache.text.verdict import Veto
 from words import WordEmbedder
 
-SUBJECTS = "invoice passport router battery mortgage visa keyboard garden tax thermostat".split()
+SUBJECTS = (
+    "invoice",
+    "passport",
+    "router",
+    "battery",
+    "mortgage",
+    "visa",
+    "keyboard",
+    "garden",
+    "tax",
+    "kiln",
+)
 FORMS = (
     "how does the {} renewal process work for companies",
     "How does the {} renewal process work for companies",
@@ -127,9 +139,7 @@ def assert_told_alike(requests, variants, tmp_path, monkeypatch, embedder=None, 
 
 def test_every_verdict_is_the_one_of_a_real_cache_over_thresholds_and_sizes(tmp_path, monkeypatch):
     requests = requests_of(asked(300))
-    kinds = assert_told_alike(
-        requests, variants_of([0.75, 0.9, 0.97], [5, None]), tmp_path, monkeypatch
-    )
+    kinds = assert_told_alike(requests, variants_of([0.75, 0.9, 0.97], [5, None]), tmp_path, monkeypatch)
     assert {"exact", "semantic", "guard", "policy", "below_threshold", "no_candidate"} <= kinds
 
 
@@ -348,15 +358,19 @@ def test_score_intervals_solve_their_equation_and_stay_within_bounds():
     assert wilson(0, 0) == clopper_pearson(0, 0) == (0.0, 1.0)
 
 
-def test_the_timeline_keeps_few_points_however_long_the_log(tmp_path):
+def test_the_timeline_keeps_few_points_however_long_the_log():
     timeline = replaying.Timeline()
     for n in range(1, 5001):
         timeline.add(n, float(n), lambda: [1])
-    assert 64 <= len(timeline.points) <= 128
-    assert {b[0] - a[0] for a, b in zip(timeline.points, timeline.points[1:], strict=False)} == {timeline.stride}
+    timeline.end(5001, 5001.0, [2])
+    timeline.end(5001, 5001.0, [2])
+    points = [n for n, _, _ in timeline.points]
+    assert 64 <= len(points) <= 130
+    assert points[-1] == 5001
+    assert {b - a for a, b in pairwise(points[:-1])} == {timeline.stride}
 
 
 def test_too_many_combinations_are_refused(tmp_path):
     log = written(tmp_path / "log.jsonl", asked(3))
-    with pytest.raises(errors.InvalidValueError, match="expected 1 to 64 combinations .*, got 130"):
+    with pytest.raises(errors.InvalidValueError, match=r"expected 1 to 64 combinations .*, got 130"):
         replay([log], plan(variants=variants_of([i / 100 for i in range(30, 95)], [1, 2])))

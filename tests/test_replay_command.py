@@ -105,7 +105,9 @@ def test_what_cannot_be_done_is_one_line_and_status_1(log, capsys, arguments, me
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--sizes", "ten"], ["--ttls", "1w"], ["--limit", "0"], ["--format", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["--sizes", "ten"], ["--ttls", "1w"], ["--limit", "0"], ["--format", "x"]]
+)
 def test_wrong_usage_is_status_2(log, capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         main(["replay", log, *arguments])

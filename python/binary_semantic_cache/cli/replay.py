@@ -25,7 +25,7 @@ _FACTORS = {"k": 1_000, "m": 1_000_000}
 
 _EXAMPLES = """\
 examples:
-  bsc replay requests.jsonl                             OpenAI or Anthropic requests, with responses or without
+  bsc replay requests.jsonl                             OpenAI or Anthropic requests
   bsc replay litellm.jsonl.gz --tenant-field metadata.user_api_key_hash
   bsc replay observations.jsonl --format langfuse --html report.html
   bsc replay log.jsonl --thresholds 0.82,0.9 --sizes 10k,none --ttls 1h,none
@@ -47,7 +47,9 @@ def add_parser(subparsers: "Subparsers") -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="JSON lines or arrays, .gz or not; -")
+    parser.add_argument(
+        "logs", nargs="+", type=Path, metavar="LOG", help="JSON lines or arrays, .gz or not; -"
+    )
     reading = parser.add_argument_group("the log")
     reading.add_argument("--format", choices=_FORMATS, help="of all logs (default: found out for each)")
     reading.add_argument("--prompt-field", metavar="PATH", help="of plain lines: where the prompt is")
@@ -60,7 +62,9 @@ def add_parser(subparsers: "Subparsers") -> None:
     caches.add_argument("--sizes", type=_sizes, default=_SIZES, metavar="LIST", help="entries: 10k,1m,none")
     caches.add_argument("--ttls", type=_ttls, default=(None,), metavar="LIST", help="30m,1h,2d,none")
     judging = parser.add_argument_group("worth and wrong hits")
-    judging.add_argument("--prices", type=Path, metavar="FILE", help="JSON: {model: [input, output]} a million")
+    judging.add_argument(
+        "--prices", type=Path, metavar="FILE", help="JSON: {model: [input, output]} a million"
+    )
     judging.add_argument(
         "--agreement",
         choices=("tokens", "exact", "embedding", "none"),

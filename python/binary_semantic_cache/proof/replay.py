@@ -65,15 +65,22 @@ class Timeline:
     stride: int = 1
     points: list[tuple[int, float, list[int]]] = field(default_factory=list)
     """Requests so far, time, hits of each variant so far."""
+    _steps: int = 0
 
-    def add(self, n: int, time: float, hits: Callable[[], list[int]]) -> None:
-        """Notes a point if it is one's turn."""
-        if n % self.stride:
+    def add(self, requests: int, time: float, hits: Callable[[], list[int]]) -> None:
+        """Takes a step, and notes a point if it is one's turn."""
+        self._steps += 1
+        if self._steps % self.stride:
             return
-        self.points.append((n, time, hits()))
+        self.points.append((requests, time, hits()))
         if len(self.points) > _MOST_POINTS:
             self.stride *= 2
-            self.points = [point for point in self.points if point[0] % self.stride == 0]
+            self.points = self.points[1::2]
+
+    def end(self, requests: int, time: float, hits: list[int]) -> None:
+        """Notes the last point if it is not there yet."""
+        if not self.points or self.points[-1][0] != requests:
+            self.points.append((requests, time, hits))
 
 
 @dataclass(slots=True)
@@ -97,8 +104,6 @@ class Replayed:
     with_tenant: int = 0
     embedded: int = 0
     unstored: dict[str, int] = field(default_factory=dict)
-    chunk: int = _CHUNK
-    """Requests that one step of the timeline stands for."""
     variants: list[dict[str, Any]] = field(default_factory=list)
     """`Tally.summary` of each."""
     timeline: Timeline = field(default_factory=Timeline)
@@ -129,9 +134,7 @@ def variants_of(
     return found
 
 
-def replay(
-    paths: Sequence[Path], plan: Plan, progress: Callable[[int], object] = lambda n: None
-) -> Replayed:
+def replay(paths: Sequence[Path], plan: Plan, progress: Callable[[int], object] = lambda n: None) -> Replayed:
     """Runs logs, one after the other as one stream, through the simulated caches.
 
     Memory holds the index of what the caches hold, not the log: see `docs/replay.md`.
@@ -188,7 +191,7 @@ def replay(
             paired=paired if plan.pairs else None,
         )
         stack.callback(simulation.close)
-        rows = (line for path in paths for line in lines(path, progress))
+        rows: Iterable[Line] = (line for path in paths for line in lines(path, progress))
         reading = _Reading(plan, found)
         if plan.sort:
             rows = reading.sorted(rows, folder, stack)
@@ -196,6 +199,7 @@ def replay(
         while chunk := list(islice(requests, _CHUNK)):
             simulation.feed(chunk)
             _note(found, simulation, chunk)
+        found.timeline.end(found.requests, found.last_time or 0.0, simulation.hits())
         found.embedded = simulation.embeddings.embedded
         found.unstored = simulation.unstored
         found.variants = [
@@ -219,9 +223,7 @@ def _note(found: Replayed, simulation: Simulation, chunk: Sequence[tuple[float, 
             found.first_time = request.time if found.first_time is None else found.first_time
             found.last_time = request.time
     found.requests += len(chunk)
-    found.timeline.add(
-        -(-found.requests // _CHUNK), chunk[-1][0], lambda: [tally.hits for tally in simulation.tallies]
-    )
+    found.timeline.add(found.requests, chunk[-1][0], simulation.hits)
 
 
 class _Reading:

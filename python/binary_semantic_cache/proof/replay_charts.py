@@ -8,7 +8,7 @@ from html import escape
 __all__ = ["Curve", "chart"]
 
 _WIDTH, _HEIGHT = 520, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 30, 14, 44
 _COLOURS = 8
 """Classes `c0` to `c7` of the style sheet; further curves begin again."""
 
@@ -62,29 +62,30 @@ def chart(
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="{escape(y_label)} against {escape(x_label)}">'
     ]
-    for y in steps:
-        parts.append(
-            f'<line class="grid" x1="{_LEFT}" y1="{down(y):.1f}" x2="{_WIDTH - _RIGHT}" y2="{down(y):.1f}"/>'
-            f'<text x="{_LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{shown(y)}</text>'
-        )
+    parts += [
+        f'<line class="grid" x1="{_LEFT}" y1="{down(y):.1f}" x2="{_WIDTH - _RIGHT}" y2="{down(y):.1f}"/>'
+        f'<text x="{_LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{shown(y)}</text>'
+        for y in steps
+    ]
     ticks = x_ticks if x_ticks is not None else [(x, f"{x:,.6g}") for x in _between(left, right)]
-    for x, name in ticks:
-        parts.append(
-            f'<line class="grid" x1="{across(x):.1f}" y1="{_TOP}" '
-            f'x2="{across(x):.1f}" y2="{_HEIGHT - _BOTTOM}"/>'
-            f'<text x="{across(x):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{escape(name)}</text>'
-        )
+    parts += [
+        f'<line class="grid" x1="{across(x):.1f}" y1="{_TOP}" x2="{across(x):.1f}" y2="{_HEIGHT - _BOTTOM}"/>'
+        f'<text x="{across(x):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
+        f"{escape(name)}</text>"
+        for x, name in ticks
+    ]
     parts.append(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}'
         "</text>"
     )
     for number, curve in enumerate(curves):
         colour = f"c{number % _COLOURS}"
-        points = " ".join(
-            f"{across(x):.1f},{down(y):.1f}" for x, y in zip(curve.x, curve.y, strict=True)
-        )
+        points = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in zip(curve.x, curve.y, strict=True))
         if curve.low and curve.high:
-            ends = [*zip(curve.x, curve.high, strict=True), *reversed([*zip(curve.x, curve.low, strict=True)])]
+            ends = [
+                *zip(curve.x, curve.high, strict=True),
+                *reversed([*zip(curve.x, curve.low, strict=True)]),
+            ]
             band = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in ends)
             parts.append(f'<polygon class="band {colour}" points="{band}"/>')
         parts.append(f'<polyline class="line {colour}" points="{points}"/>')

@@ -90,11 +90,7 @@ class Embeddings:
             self._db.execute("BEGIN")
             self._db.executemany(
                 "INSERT OR IGNORE INTO embedding VALUES (?, ?)",
-                (
-                    (digest, _packed(made[text]))
-                    for digest, text in by_digest.items()
-                    if text in made
-                ),
+                ((digest, _packed(made[text])) for digest, text in by_digest.items() if text in made),
             )
             self._db.execute("COMMIT")
             coded.update(made)

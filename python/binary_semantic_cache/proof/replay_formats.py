@@ -234,7 +234,7 @@ def time_of(value: object) -> float | None:
     """Seconds since 1970 of a number (seconds, milli- or microseconds) or a date; naive dates are UTC."""
     if isinstance(value, str):
         try:
-            value = float(value)
+            return time_of(float(value))
         except ValueError:
             return _time_of_date(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -260,10 +260,12 @@ def first_of(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 def fitting_usage(asked: object, answered: object) -> Usage | None:
     """Tokens, where both are counts and not both are 0, which is how exports write that they do not know."""
-    counts = [0 if count is None else count for count in (asked, answered)]
-    if any(isinstance(count, bool) or not isinstance(count, int | float) or count < 0 for count in counts):
-        return None
-    return Usage(int(counts[0]), int(counts[1])) if any(counts) else None
+    counts = []
+    for count in (asked, answered):
+        if isinstance(count, bool) or not isinstance(count, int | float | None):
+            return None
+        counts.append(int(count or 0))
+    return Usage(*counts) if any(counts) and min(counts) >= 0 else None
 
 
 def _time_of_date(text: str) -> float | None:

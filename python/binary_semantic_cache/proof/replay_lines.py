@@ -80,11 +80,9 @@ class _Counted:
 def _rows(path: str, file: IO[bytes], progress: Callable[[int], object]) -> Iterator[Line]:
     head = file.read(_PIECE)
     counted = cast(IO[bytes], _Counted(file, head, progress))
-    if head.startswith(_GZIP):
-        # `zlib` rather than `GzipFile`, which wants to go back in what may be a pipe.
-        pieces = _unpacked(counted)
-    else:
-        pieces = iter(lambda: counted.read(_PIECE), b"")
+    # `zlib` rather than `GzipFile`, which wants to go back in what may be a pipe.
+    packed = head.startswith(_GZIP)
+    pieces = _unpacked(counted) if packed else iter(lambda: counted.read(_PIECE), b"")
     first = next(pieces, b"").removeprefix(b"\xef\xbb\xbf")
     while first and not first.strip():
         first = next(pieces, b"")
@@ -117,7 +115,9 @@ def _split(path: str, rest: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
         *whole, rest = rest.split(b"\n")
         yield from whole
         if len(rest) > _LONGEST_ROW:
-            raise CorruptFileError(f"{path}: expected lines of at most {_LONGEST_ROW} bytes, got a longer one")
+            raise CorruptFileError(
+                f"{path}: expected lines of at most {_LONGEST_ROW} bytes, got a longer one"
+            )
     yield from rest.split(b"\n")
 
 

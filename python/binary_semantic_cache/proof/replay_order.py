@@ -27,7 +27,9 @@ class Ordered:
     """Requests without a time: they keep their place in the log."""
 
 
-def in_order(requests: Iterable[Logged], found: Ordered, window: int = WINDOW) -> Iterator[tuple[float, Logged]]:
+def in_order(
+    requests: Iterable[Logged], found: Ordered, window: int = WINDOW
+) -> Iterator[tuple[float, Logged]]:
     """The requests with the time each counts as made, which never goes back.
 
     Args:
@@ -63,7 +65,6 @@ class SortedLines:
         folder: where to keep them meanwhile; as much room as the logs take.
     """
 
-
     def __init__(self, folder: Path) -> None:
         self._db = sqlite3.connect(folder / "sorted.db", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = OFF")
@@ -81,9 +82,7 @@ class SortedLines:
 
     def __iter__(self) -> Iterator[Line]:
         """The rows by time, those of one time as they came."""
-        for path, number, row in self._db.execute(
-            "SELECT path, number, row FROM line ORDER BY time, rowid"
-        ):
+        for path, number, row in self._db.execute("SELECT path, number, row FROM line ORDER BY time, rowid"):
             yield Line(path, number, json.loads(row))
 
     def close(self) -> None:

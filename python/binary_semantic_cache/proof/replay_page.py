@@ -29,7 +29,8 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--soft); } .grid { stroke
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem; color: var(--soft); }
 .legend i { display: inline-block; width: .8rem; height: .8rem; margin-right: .35rem; background: var(--c); }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--faint); white-space: nowrap; }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--faint); }
 th { color: var(--soft); font-weight: 600; }
 """ + "".join(f".c{i} {{ --c: var(--c{i}); }}\n" for i in range(8))
 
@@ -116,7 +117,7 @@ def _charts(found: Replayed) -> list[str]:
             [
                 Curve(
                     f"threshold {caches[i]['threshold']:.2f}, {_content(*largest)}",
-                    [n * found.chunk for n, _, _ in points],
+                    [n for n, _, _ in points],
                     [hits[i] for _, _, hits in points],
                 )
                 for i in places_of

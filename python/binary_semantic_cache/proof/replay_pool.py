@@ -111,8 +111,7 @@ class Pool:
         """Whether a cache may find further candidates beyond the last one."""
         held = np.array(holders, np.uint64)
         return any(
-            cell.radius >= distances[-1]
-            and np.count_nonzero(held & np.uint64(cell.bit)) < CANDIDATES
+            cell.radius >= distances[-1] and np.count_nonzero(held & np.uint64(cell.bit)) < CANDIDATES
             for cell in self._cells
             if cell.bit & wanted
         )

@@ -1,12 +1,12 @@
 """What a replay found, in words: a table, notes on what the figures stand on, plain data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from binary_semantic_cache.proof.replay import Replayed
 
-__all__ = ["assumptions", "as_data", "rows", "titles"]
+__all__ = ["as_data", "assumptions", "rows", "size_name", "titles", "ttl_name", "when"]
 
 titles = (
     "threshold",
@@ -50,9 +50,7 @@ def as_data(found: Replayed) -> dict[str, Any]:
         "answers_not_stored": found.unstored,
         "assumptions": assumptions(found),
         "caches": found.variants,
-        "timeline": [
-            {"requests": n, "time": time, "hits": hits} for n, time, hits in _timeline(found)
-        ],
+        "timeline": [{"requests": n, "time": time, "hits": hits} for n, time, hits in found.timeline.points],
         "pairs_at_loosest_threshold": found.n_pairs,
     }
 
@@ -61,13 +59,15 @@ def assumptions(found: Replayed) -> list[str]:
     """What the figures stand on, and what in the log makes them doubtful; a sentence each."""
     n = found.requests
     said = [
-        "One process with one cache is simulated; requests that ran at the same time count one after the other.",
+        "One process with one cache is simulated; requests at the same time count one after the other.",
         "Each answer is stored at once, and nothing is ever invalidated or reported.",
         "Eviction is least recently used; the guards and the policy are the shipped ones.",
         "Users may ask otherwise once answers come at once; a log cannot tell.",
     ]
     if not found.with_tenant:
-        said.append("The whole log is one tenant: anybody may get anybody's answer. --tenant-field parts them.")
+        said.append(
+            "The whole log is one tenant: anybody may get anybody's answer. --tenant-field parts them."
+        )
     if found.with_answer < n:
         said.append(
             f"{n - found.with_answer:,} of {n:,} requests have no answer in the log: "
@@ -87,8 +87,8 @@ def assumptions(found: Replayed) -> list[str]:
         said.append("Right and wrong come from the log's labels.")
     elif any(figures["wrong"]["all"]["judged"] for figures in found.variants):
         said.append(
-            "Right and wrong are guessed by comparing the served answer with the logged one. That is a stand-in: "
-            "right answers differ in words, and the wrong share of exact hits shows how much."
+            "Right and wrong are guessed by comparing the served answer with the logged one. "
+            "That is a stand-in: right answers differ in words, and the wrong share of exact hits shows how much."
         )
     else:
         said.append("Nothing in the log tells right hits from wrong ones.")
@@ -125,10 +125,6 @@ def size_name(entries: int | None) -> str:
 def ttl_name(seconds: float | None) -> str:
     """A time to live in words."""
     return "none" if seconds is None else f"{seconds:,g} s"
-
-
-def _timeline(found: Replayed) -> Sequence[tuple[int, float, list[int]]]:
-    return [(point[0] * found.chunk, point[1], point[2]) for point in found.timeline.points]
 
 
 def _row(figures: Mapping[str, Any]) -> tuple[str, ...]:

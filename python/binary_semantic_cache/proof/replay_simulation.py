@@ -1,14 +1,14 @@
 """Many caches at once over one stream of requests: what each would have said to each of them.
 
 Every cache decides as `SemanticCache` does: the exact tier, what is never matched by meaning, candidates
-inside the threshold's radius, cosines with int8 vectors, guards, and a put after each miss whose answer may be
-stored. What the caches have in common is done once a request: fingerprint, embedding, search, cosines, and the
-guards' word on a pair.
+inside the threshold's radius, cosines with int8 vectors, guards, and a put after each miss whose answer may
+be stored. What the caches have in common is done once a request: fingerprint, embedding, search, cosines, and
+the guards' word on a pair.
 
-It differs where the difference is rare or cannot be known: entries leave at the moment they expire, not at the
-next sweep; an entry beyond the radius of the loosest threshold is not looked at where nothing lies inside;
-among more than 64 candidates at one distance others may be left out; and two requests at the same time, which
-would share one call, are a miss and a hit.
+It differs where the difference is rare or cannot be known: entries leave at the moment they expire, not at
+the next sweep; an entry beyond the radius of the loosest threshold is not looked at where nothing lies
+inside; among more than 64 candidates at one distance others may be left out; and two requests at the same
+time, which would share one call, are a miss and a hit.
 """
 
 from collections.abc import Callable, Sequence
@@ -95,8 +95,8 @@ class Simulation:
         prices: money per million input and output tokens, by model.
         embeddings_folder: where embeddings are kept for the next run; `None` to keep none.
         watch: told each request with what each cache said, in the order of `variants`.
-        paired: told each semantic hit of the cache with the loosest threshold: the prompt that was asked first,
-            the one asked now, their cosine, and whether the answer was right, where that is known.
+        paired: told each semantic hit of the cache with the loosest threshold: the prompt that was asked
+            first, the one asked now, their cosine, and whether the answer was right, where that is known.
 
     Raises:
         InvalidValueError: there are no variants, or more than 64.
@@ -161,6 +161,10 @@ class Simulation:
                 if asked.coded is None:
                     asked.why = self._too_long()
             self._simulate(asked)
+
+    def hits(self) -> list[int]:
+        """Hits of each cache so far."""
+        return [tally.hits for tally in self.tallies]
 
     def close(self) -> None:
         """Lets the files go."""
@@ -262,7 +266,7 @@ class Simulation:
         if len(rows) > CANDIDATES or any(distances[i] > within for i in places):
             looked_at = [i for i, inside in enumerate(_inside(cell, near)) if inside][:CANDIDATES]
             if not looked_at:
-                # The nearest of all is looked at for the reader of the miss, and served if it is near after all.
+                # The nearest of all is looked at for the reader of the miss, and served if it is near.
                 looked_at = [i for i, held in enumerate(holders) if held & bit][:1]
             places = [i for i in looked_at if similarities[i] >= threshold]
         ranked = sorted((-similarities[i], distances[i], -cell.offset_of(rows[i]), rows[i]) for i in places)

@@ -31,7 +31,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
         self._end = 0
         self._unwritten: dict[int, bytes] = {}
         self._n_unwritten = 0
@@ -77,7 +77,7 @@ class VectorRows:
     def __init__(self, folder: Path, n_bytes: int) -> None:
         self._n = n_bytes
         self._rows = 1024
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
         self._file.truncate(self._rows * n_bytes)
         self._map = mmap.mmap(self._file.fileno(), self._rows * n_bytes)
 

@@ -13,7 +13,7 @@ from binary_semantic_cache.text.admission import Usage, cost_of
 __all__ = ["Judged", "Tally", "Worth", "share_of", "worth_of"]
 
 _CHARACTERS_A_TOKEN = 4
-"""Where the log has no usage. A rule of thumb of English text; source: OpenAI's help page on counting tokens."""
+"""Where the log has no usage: a rule of thumb of English text. Source: OpenAI's help page on tokens."""
 
 
 class Worth(NamedTuple):
