@@ -6,7 +6,7 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-instructions bench-quality bench-smoke wheel model model-wheel clean
+.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-instructions bench-quality bench-smoke soak wheel model model-wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -24,6 +24,10 @@ test-python: $(BUILT)
 
 torture: $(BUILT)  ## ten times the fault tests: kills, power cuts, failing disks, damage, clocks, crowds (half an hour or so)
 	TORTURE_TIMES=10 $(BIN)/python -m pytest -rP tests/test_torture_*.py
+
+SOAK_MINUTES ?= 30
+soak: $(BUILT)  ## the proxy under mixed load with faults, every answer judged (SOAK_MINUTES=30)
+	PYTHONPATH=tests $(BIN)/python tests/soak.py --minutes $(SOAK_MINUTES)
 
 test-neon:  ## the Rust suite for aarch64 under emulation (Debian packages: see scripts/test-neon)
 	scripts/test-neon
@@ -59,6 +63,7 @@ bench-instructions: $(BUILT)  ## instructions of kernels and calls under callgri
 bench-smoke: $(BUILT)  ## every benchmark, small, to see that it runs and that results are equal
 	$(BIN)/python -m benches --smoke
 	$(BIN)/python -m benches.quality --smoke
+	$(BIN)/python -m benches.proxy --smoke
 
 wheel: $(VENV)/.installed  ## dist/: one abi3 wheel for CPython 3.11 and later
 	$(BIN)/maturin build --release --locked --out dist

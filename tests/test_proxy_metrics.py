@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
 from binary_semantic_cache.errors import InvalidValueError
-from binary_semantic_cache.proxy.metrics import Metrics
+from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.semantic import SemanticCache
 from watched import Watched, chat, record
@@ -159,6 +159,13 @@ def test_a_label_from_outside_takes_a_bounded_number_of_values(cache):
         if name == "bsc_requests_total"
     }
     assert told == {"model-0": 1, "model-1": 1, "model-2": 1, "other": 47}
+
+
+def test_a_label_from_outside_is_cut_and_never_fails_a_scrape(cache):
+    metrics = Metrics(cache, labels=("model",))
+    metrics.watch(record(model='a\n"b\\\ud800' + "x" * 1000))
+    (labels,) = [dict(labels) for name, labels in samples(metrics) if name == "bsc_requests_total"]
+    assert labels["model"] == 'a\n"b\\?' + "x" * 94
 
 
 def test_two_proxies_of_one_process_do_not_share_counters(cache):

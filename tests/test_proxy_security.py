@@ -5,9 +5,15 @@ import json
 import logging
 import socket
 from contextlib import ExitStack
+from hashlib import sha256
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from binary_semantic_cache.proxy.settings import KnownKey, TracingSettings
+from binary_semantic_cache.proxy.watching.access_log import AccessLog
+from binary_semantic_cache.proxy.watching.metrics import Metrics
+from binary_semantic_cache.proxy.watching.tracing import Tracing
 from model_misdeeds import answers, more_headers, redirects
 from model_server import ModelServer
 from proxy_server import chat_body, headers_of, message_body, serving
@@ -232,10 +238,6 @@ def test_only_listed_headers_go_to_the_upstream(three, path):
 
 
 def test_a_key_of_the_configurations_own_replaces_the_callers(model):
-    from hashlib import sha256
-
-    from binary_semantic_cache.proxy.settings import KnownKey
-
     model.keys["sk-real"] = "company"
     known = KnownKey(name="one", sha256=sha256(b"sk-front").hexdigest(), tenant="team")
     tables = {
@@ -359,10 +361,6 @@ def test_one_key_in_two_headers_is_one_caller_and_two_keys_are_another(model, pr
 
 
 def test_keys_that_the_configuration_groups_share(model):
-    from hashlib import sha256
-
-    from binary_semantic_cache.proxy.settings import KnownKey
-
     known = tuple(
         KnownKey(name=name, sha256=sha256(f"sk-{name}".encode()).hexdigest(), tenant="team")
         for name in ("alice", "bob")
@@ -436,6 +434,11 @@ def test_no_secret_stands_in_the_file_the_logs_or_the_records(tmp_path):
                 for record in proxy.records
             ]
             assert "sk-canary" not in json.dumps([*shown, *map(str, fields)])
+            told = told_of(proxy.records, cache)
+            assert "openai.chat" in told
+            assert "sk-canary" not in told
+            # The question itself is for the admin's page alone.
+            assert "what is it" not in told
             # While it is open, and after: the log of what was written lately counts, too.
             assert_nowhere(tmp_path)
         assert_nowhere(tmp_path)
@@ -444,6 +447,24 @@ def test_no_secret_stands_in_the_file_the_logs_or_the_records(tmp_path):
         root.setLevel(level)
     assert log.getvalue()
     assert "sk-canary" not in log.getvalue()
+
+
+def told_of(records, cache) -> str:
+    """All that logs, metrics and traces say of requests."""
+    out = io.StringIO()
+    metrics, exporter = Metrics(cache), InMemorySpanExporter()
+    tracing = Tracing(TracingSettings(), exporter=exporter)
+    logs = [AccessLog(out, form=form) for form in ("text", "json")]
+    for record in records:
+        for watch in (metrics.watch, tracing.watch, *(log.watch for log in logs)):
+            watch(record)
+    for log in logs:
+        log.close()
+    assert tracing.flush()
+    tracing.close()
+    spans = [span.to_json() for span in exporter.get_finished_spans()]
+    assert spans
+    return "\n".join([out.getvalue(), metrics.exposition()[0].decode(), *spans])
 
 
 def assert_nowhere(folder) -> None:

@@ -13,9 +13,9 @@ from binary_semantic_cache.proof.replay import Plan, replay, variants_of
 from binary_semantic_cache.proof.replay_agreement import agreement_named, token_overlap
 from binary_semantic_cache.proof.replay_cells import Cell, Variant
 from binary_semantic_cache.proof.replay_formats import Fields, Logged, read_requests
-from binary_semantic_cache.proof.replay_intervals import clopper_pearson, wilson
 from binary_semantic_cache.proof.replay_order import Ordered, in_order
 from binary_semantic_cache.proof.replay_simulation import Simulation
+from binary_semantic_cache.proof.replay_tally import share_of
 from binary_semantic_cache.text.clock import Clock
 from binary_semantic_cache.text.guards import Guards
 from binary_semantic_cache.text.policy import Policy
@@ -344,18 +344,18 @@ def test_a_cell_forgets_the_least_recently_used_and_what_has_expired():
     [(0, 10, 0.0, 0.3084971), (1, 10, 0.002528579, 0.4450161), (5, 100, 0.01643188, 0.1128349)],
 )
 def test_exact_intervals_are_the_published_ones(k, n, low, high):
-    assert clopper_pearson(k, n) == pytest.approx((low, high), abs=1e-6)
-    assert clopper_pearson(n - k, n) == pytest.approx((1 - high, 1 - low), abs=1e-6)
+    assert share_of(k, n)["clopper_pearson"] == pytest.approx([low, high], abs=1e-6)
+    assert share_of(n - k, n)["clopper_pearson"] == pytest.approx([1 - high, 1 - low], abs=1e-6)
 
 
-def test_score_intervals_solve_their_equation_and_stay_within_bounds():
-    for k, n in ((0, 5), (3, 9), (50, 1000), (7, 7)):
-        for end in wilson(k, n):
-            assert 0.0 <= end <= 1.0
-            if 0.0 < end < 1.0:
-                z = abs(k / n - end) / (end * (1 - end) / n) ** 0.5
-                assert z == pytest.approx(1.959964, abs=1e-5)
-    assert wilson(0, 0) == clopper_pearson(0, 0) == (0.0, 1.0)
+def test_of_no_hits_there_is_no_share_and_everything_is_possible():
+    assert share_of(0, 0) == {
+        "judged": 0,
+        "wrong": 0,
+        "share": None,
+        "wilson": [0.0, 1.0],
+        "clopper_pearson": [0.0, 1.0],
+    }
 
 
 def test_the_timeline_keeps_few_points_however_long_the_log():

@@ -8,6 +8,7 @@ import pytest
 
 from binary_semantic_cache.cli.main import main
 from binary_semantic_cache.embedders import from_name
+from binary_semantic_cache.proof.pairs import read_pairs
 from binary_semantic_cache.proof.replay_charts import Curve, chart
 from test_replay import asked, written
 from words import WordEmbedder
@@ -59,12 +60,12 @@ def test_json_adds_up(log, capsys):
     assert found["timeline"][-1]["hits"] == [cache["hits"] for cache in found["caches"]]
 
 
-def test_pairs_for_labelling_are_lines_of_two_prompts_with_room_for_a_label(log, tmp_path, capsys):
+def test_pairs_for_labelling_are_what_the_commands_about_pairs_read(log, tmp_path, capsys):
     out = tmp_path / "pairs.jsonl"
     assert main(["replay", log, "--sample-out", str(out), "--sample", "5"]) == 0
-    pairs = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(pairs) == len({pair["id"] for pair in pairs}) == 5
-    assert all(pair["a"] != pair["b"] and pair["same"] in (None, 0, 1) for pair in pairs)
+    pairs = list(read_pairs(out))
+    assert len(pairs) == len({pair.id for pair in pairs}) == 5
+    assert all(pair.a != pair.b for pair in pairs)
     assert f"wrote {out}" in capsys.readouterr().out
 
 

@@ -88,7 +88,7 @@ def assumptions(found: Replayed) -> list[str]:
     elif any(figures["wrong"]["all"]["judged"] for figures in found.variants):
         said.append(
             "Right and wrong are guessed by comparing the served answer with the logged one. "
-            "That is a stand-in: right answers differ in words, and the wrong share of exact hits shows how much."
+            "That is a stand-in: right answers differ in words, as the wrong share of exact hits shows."
         )
     else:
         said.append("Nothing in the log tells right hits from wrong ones.")

@@ -151,7 +151,7 @@ class Simulation:
         """Answers that no cache would have stored, by reason."""
 
     def feed(self, requests: Sequence[tuple[float, Logged]]) -> None:
-        """Simulates some requests more; their texts are embedded together. Raises what the embedder raises."""
+        """Simulates some requests more, their texts embedded together. Raises what the embedder raises."""
         shared = [self._asked(time, request) for time, request in requests]
         texts = [asked.fingerprint.text for asked in shared if asked.why is None]
         coded = self.embeddings.of(texts) if texts else {}

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from binary_semantic_cache.proof.bounds import upper_bound
 from binary_semantic_cache.proof.replay_cells import Variant
 from binary_semantic_cache.proof.replay_formats import Logged
-from binary_semantic_cache.proof.replay_intervals import clopper_pearson, wilson
+from binary_semantic_cache.proof.shares import wilson
 from binary_semantic_cache.text.admission import Usage, cost_of
 
 __all__ = ["Judged", "Tally", "Worth", "share_of", "worth_of"]
 
+_ONE_SIDED = 0.975
 _CHARACTERS_A_TOKEN = 4
 """Where the log has no usage: a rule of thumb of English text. Source: OpenAI's help page on tokens."""
 
@@ -150,5 +152,10 @@ def share_of(k: int, n: int) -> dict[str, Any]:
         "wrong": k,
         "share": k / n if n else None,
         "wilson": list(wilson(k, n)),
-        "clopper_pearson": list(clopper_pearson(k, n)),
+        "clopper_pearson": list(_clopper_pearson(k, n)),
     }
+
+
+def _clopper_pearson(k: int, n: int) -> tuple[float, float]:
+    """The exact two-sided interval of 95 %: two one-sided bounds of 97.5 %; see `bounds`."""
+    return (1.0 - upper_bound(n - k, n, _ONE_SIDED), upper_bound(k, n, _ONE_SIDED)) if n else (0.0, 1.0)

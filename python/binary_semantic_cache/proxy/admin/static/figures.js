@@ -20,7 +20,9 @@ export function showFigures(summary) {
     tile("Time saved", duration(lately.saved.seconds), `${duration(ever.saved.seconds)} since start`),
     tile("Tokens saved", count(lately.saved.tokens), `${count(ever.saved.tokens)} since start`),
     cache
-      ? tile("Entries", count(cache.entries), `${bytes(cache.n_bytes)}, index ${bytes(cache.index_bytes)}`)
+      // With several workers this process searches nothing, and has no index.
+      ? tile("Entries", count(cache.entries),
+        bytes(cache.n_bytes) + (cache.index_bytes ? `, index ${bytes(cache.index_bytes)}` : ""))
       : tile("Entries", "–", "the store does not answer"),
   );
   showTraffic();

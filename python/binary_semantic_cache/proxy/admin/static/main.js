@@ -8,6 +8,7 @@ import { forgetRequests, showOlder, showRequests } from "./requests.js";
 const EVERY = 5000;
 let paused = false;
 let asking = false;
+let changedMeanwhile = false;
 let lost = false;
 
 async function showEntries() {
@@ -37,7 +38,11 @@ async function showAudit() {
 const keepsFocus = (place) => byId(place).contains(document.activeElement);
 
 async function refresh(isChanged = false) {
-  if (asking) return;
+  if (asking) {
+    // What is on its way may be older than the change.
+    changedMeanwhile ||= isChanged;
+    return;
+  }
   asking = true;
   try {
     showFigures(await get("/api/summary", { minutes: byId("minutes").value }));
@@ -55,6 +60,10 @@ async function refresh(isChanged = false) {
   } finally {
     asking = false;
     document.body.dataset.shown = String(Number(document.body.dataset.shown ?? 0) + 1);
+  }
+  if (changedMeanwhile) {
+    changedMeanwhile = false;
+    await refresh(true);
   }
 }
 

@@ -1,0 +1,1 @@
+"""What a request costs on its way through `bsc serve`, over loopback, against doing without it."""
