@@ -19,6 +19,7 @@ from .vector.cache import BinarySemanticCache, CacheEntry, CacheStats
 
 if TYPE_CHECKING:
     from .text.guards import Guards
+    from .text.judge import Judge
     from .text.policy import Policy
     from .text.request import Request
     from .text.semantic import SemanticCache
@@ -33,6 +34,7 @@ __all__ = [
     "Guards",
     "HammingSimilarity",
     "Hit",
+    "Judge",
     "Miss",
     "MissReason",
     "Policy",
@@ -45,6 +47,7 @@ __all__ = [
 _AT_FIRST_USE = {
     "Guards": "text.guards",
     "Hit": "text.verdict",
+    "Judge": "text.judge",
     "Miss": "text.verdict",
     "MissReason": "text.verdict",
     "Policy": "text.policy",
