@@ -18,7 +18,9 @@ except ImportError as exc:
 from .vector.cache import BinarySemanticCache, CacheEntry, CacheStats
 
 if TYPE_CHECKING:
+    from .text.budget import Budget
     from .text.guards import Guards
+    from .text.learned import LearnedPolicy
     from .text.policy import Policy
     from .text.request import Request
     from .text.semantic import SemanticCache
@@ -28,11 +30,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BinarySemanticCache",
+    "Budget",
     "CacheEntry",
     "CacheStats",
     "Guards",
     "HammingSimilarity",
     "Hit",
+    "LearnedPolicy",
     "Miss",
     "MissReason",
     "Policy",
@@ -43,8 +47,10 @@ __all__ = [
 ]
 
 _AT_FIRST_USE = {
+    "Budget": "text.budget",
     "Guards": "text.guards",
     "Hit": "text.verdict",
+    "LearnedPolicy": "text.learned",
     "Miss": "text.verdict",
     "MissReason": "text.verdict",
     "Policy": "text.policy",

@@ -14,6 +14,7 @@ from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity, Ru
 from binary_semantic_cache.embedders import Embedder
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError, StoreError
 from binary_semantic_cache.stores import Store
+from binary_semantic_cache.text.budget import Budget, LiveBudget, opened_ledger
 from binary_semantic_cache.text.cached import KeyFunction, wrap
 from binary_semantic_cache.text.canonical import JSON
 from binary_semantic_cache.text.clock import Clock
@@ -29,9 +30,11 @@ from binary_semantic_cache.text.fingerprint import Fingerprinter
 from binary_semantic_cache.text.flight import Flights
 from binary_semantic_cache.text.identity import identity
 from binary_semantic_cache.text.keeping import Keeper
+from binary_semantic_cache.text.learned import LearnedPolicy
 from binary_semantic_cache.text.lookup import NO_PAIR, Asked, Lookup
 from binary_semantic_cache.text.mirror import Mirror
 from binary_semantic_cache.text.opening import opened_embedder, opened_store, shipped_guards
+from binary_semantic_cache.text.oversight import Oversight
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.settings import (
@@ -60,6 +63,7 @@ class _Any:
 
 
 ANY_SCOPE: Final = _Any()
+_MODES: Final = ("on", "shadow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,10 @@ class SemanticCache:
         verifier: called with the prompt and a candidate's prompt before a semantic hit; false makes it a
             miss.
         policy: classes of questions that meaning must not answer; `None` for the shipped table.
+        learned: serves only entries of which it has learned that they are right; `None` for the threshold
+            alone.
+        budget: has a share of the hits judged, and stops serving by meaning where too many are wrong.
+        mode: `on`, or `shadow`: verdicts are counted and told, and nothing is served.
         guards: what sees that two prompts ask for different things; `None` for the shipped ones.
         vectors: how embeddings are kept for re-scoring: int8, float16, float32 or none.
         vector_memory_bytes: how much of them stays in memory once fetched from the store; 0 for nothing.
@@ -125,6 +133,9 @@ class SemanticCache:
         sliding_ttl: bool = False,
         verifier: Verifier | None = None,
         policy: Policy | None = None,
+        learned: LearnedPolicy | None = None,
+        budget: Budget | None = None,
+        mode: str = "on",
         guards: PairGuards | None = None,
         vectors: str = "int8",
         vector_memory_bytes: int = 64 * 2**20,
@@ -153,6 +164,10 @@ class SemanticCache:
             tool_calls=tool_calls,
             prices=checked_prices(prices or {}),
         )
+        if mode not in _MODES:
+            raise InvalidValueError(f"expected mode among {', '.join(_MODES)}, got {mode!r}")
+        self._budget = None if budget is None else LiveBudget(budget, opened_ledger(budget, path_or_store))
+        self._oversight = Oversight(shadow=mode == "shadow", budget=self._budget, learned=learned)
         encoder = RustBinaryEncoder(self._embedder.dimension, code_bits, seed)
         self._code_bits = encoder.code_bits
         guards = shipped_guards() if guards is None else guards
@@ -192,6 +207,7 @@ class SemanticCache:
             fingerprinter=self._fingerprinter,
             credence=credence,
             policy=Policy() if policy is None else policy,
+            oversight=self._oversight,
             counters=self._counters,
             clock=clock,
             timeout_seconds=self._settings.timeout_seconds,
@@ -202,6 +218,7 @@ class SemanticCache:
             store_calls=store_calls,
             mirror=self._mirror,
             lookup=self._lookup,
+            oversight=self._oversight,
             counters=self._counters,
             clock=clock,
             settings=self._settings,
@@ -221,6 +238,15 @@ class SemanticCache:
     def store(self) -> Store:
         """Where entries are kept."""
         return self._store
+
+    @property
+    def budget(self) -> LiveBudget | None:
+        """What was judged, by class, and the way to serve a stopped class again; `None` without a budget."""
+        return self._budget
+
+    def settle(self, timeout_seconds: float = 5.0) -> bool:
+        """Waits until every answer that is to be judged in the background has been; whether in time."""
+        return self._oversight.settle(seconds("timeout_seconds", timeout_seconds))
 
     def pseudonym(self, name: bytes) -> str:
         """32 hex digits that stand for `name`: the same in all processes and for all the life of the store.
@@ -249,6 +275,7 @@ class SemanticCache:
 
     def close(self) -> None:
         """Writes what is not written and lets go of the store, if the cache opened it."""
+        self._oversight.close()
         self._workers.close()
         if self._owns_store:
             with suppress(StoreError):
@@ -598,7 +625,10 @@ class SemanticCache:
         """Counters of this cache in this process, and the size of the store."""
         size = self._store.stats()
         return self._counters.stats(
-            entries=size.entries, n_bytes=size.n_bytes, index_bytes=self._mirror.nbytes
+            entries=size.entries,
+            n_bytes=size.n_bytes,
+            index_bytes=self._mirror.nbytes,
+            budget={} if self._budget is None else self._budget.classes(),
         )
 
     def _look_up(
@@ -633,6 +663,8 @@ class SemanticCache:
 
     def _landed(self, asked: Asked) -> Hit | None:
         """The answer of a computation that ended between the lookup and now."""
+        if self._oversight.is_shadow:
+            return None
         try:
             return self._lookup.exact(asked, monotonic() + self._settings.timeout_seconds)
         except Exception as exc:  # nothing but the computation's own may reach its caller
@@ -645,3 +677,5 @@ def _log(verdict: Verdict) -> None:
         _logger.debug("%s hit, entry %d, similarity %.3f", verdict.kind, verdict.entry_id, verdict.similarity)
     else:
         _logger.debug("miss: %s", verdict.reason.value)
+        if verdict.would_serve is not None:
+            _log(verdict.would_serve)
