@@ -6,7 +6,7 @@ import sys
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """NumPy and FAISS get one thread, as every contender does; what runs on two threads says so."""
 
-STEERING = ("OPENBLAS_", "OMP_", "MKL_", "GOTO_", "BSC_ISA", "NPY_")
+STEERING = ("OPENBLAS_", "OMP_", "MKL_", "GOTO_", "BSC_ISA", "BSC_THREADS", "NPY_")
 """Variables beginning so choose kernels or threads behind a benchmark's back."""
 
 

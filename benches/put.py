@@ -30,8 +30,8 @@ def run(setting: Setting) -> Iterator[Row]:
 
 
 def filled(n: int) -> BinarySemanticCache:
-    """A cache of `n` entries that is full."""
-    cache = BinarySemanticCache(RustBinaryEncoder(_DIMENSION, CODE_BITS, 42), n)
+    """A cache of `n` entries that is full; every call keeps to the caller's thread."""
+    cache = BinarySemanticCache(RustBinaryEncoder(_DIMENSION, CODE_BITS, 42, threads=1), n, threads=1)
     for chunk in embeddings_in_chunks(n, _DIMENSION, seed=7):
         cache.put_many(chunk, [_RESPONSE] * len(chunk))
     return cache

@@ -11,6 +11,8 @@ from time import perf_counter
 from benches import (
     approximate,
     archive,
+    batches,
+    breakdown,
     cold,
     encode,
     get,
@@ -39,6 +41,7 @@ __all__ = ["run"]
 _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "encode": encode.run,
     "search": search.run,
+    "batches": batches.run,
     "scopes": scopes.run,
     "multi_index": multi_index.run,
     "approximate": approximate.run,
@@ -51,12 +54,13 @@ _SUBJECTS: Mapping[str, Callable[[Setting], Iterable[Row]]] = {
     "memory": memory.run,
     "threads": threads.run,
     "semantic": semantic.run,
+    "breakdown": breakdown.run,
     "stores": stores.run,
     "lag": lag.run,
     "text": text.run,
     "imports": imports.run,
 }
-_ON_ALL_CPUS = {"threads", "lag"}
+_ON_ALL_CPUS = {"batches", "threads", "lag"}
 _RESULTS = Path(__file__).parent / "results"
 
 

@@ -16,11 +16,11 @@ from benches.subject import Setting
 from benches.vectors import embeddings, near
 from binary_semantic_cache import Guards, Hit, Policy, SemanticCache
 
-__all__ = ["Precomputed", "run", "word"]
+__all__ = ["THRESHOLD", "Precomputed", "run", "word"]
 
 MNEME = "mneme-cache"
 _DIMENSION = 384
-_THRESHOLD = 0.82
+THRESHOLD = 0.82
 _ASKED = 64
 _NEIGHBOURS = 40
 _SYLLABLES = ("ba", "de", "fi", "go", "lu", "ma", "ne", "po", "ri", "su")
@@ -75,7 +75,7 @@ def _lookups(setting: Setting, n: int, folder: Path) -> Iterator[Row]:
     embedder, plain = Precomputed(), _OneText()
     prompts = _prompts(n, embedder, plain)
     theirs = mneme.SemanticCache(
-        store=mneme.MemoryStore(), embedder=plain, normalize=False, similarity_threshold=_THRESHOLD
+        store=mneme.MemoryStore(), embedder=plain, normalize=False, similarity_threshold=THRESHOLD
     )
     for prompt, vector in zip(prompts.stored, prompts.vectors, strict=True):
         theirs.put(prompt, _answer(prompt), embedding=vector)
@@ -87,7 +87,7 @@ def _lookups(setting: Setting, n: int, folder: Path) -> Iterator[Row]:
     most = {("memory", "exact"): 25, ("SQLite", "exact"): 60, ("SQLite", "semantic"): 150}
     figures = {which: Figure.at_most(value, "us") for which, value in most.items()}
     for store, path in (("memory", None), ("SQLite", folder / "answers.db")):
-        with SemanticCache(path, embedder=embedder, threshold=_THRESHOLD, max_entries=n) as cache:
+        with SemanticCache(path, embedder=embedder, threshold=THRESHOLD, max_entries=n) as cache:
             for prompt in prompts.stored:
                 cache.put(prompt, _answer(prompt))
             for kind, asked in (("exact", prompts.again), ("semantic", prompts.reworded)):
@@ -108,13 +108,13 @@ def _crowded(setting: Setting, n: int) -> Iterator[Row]:
     prompts = _prompts(n, embedder, neighbours=_NEIGHBOURS)
     with TemporaryDirectory(prefix="bsc-bench-") as name:
         path = Path(name) / "answers.db"
-        with SemanticCache(path, embedder=embedder, threshold=_THRESHOLD, max_entries=n) as cache:
+        with SemanticCache(path, embedder=embedder, threshold=THRESHOLD, max_entries=n) as cache:
             for prompt in prompts.stored:
                 cache.put(prompt, _answer(prompt))
         sizes = {"in memory": 2**30, "fetched each time": 0}
         caches = {
             where: SemanticCache(
-                path, embedder=embedder, threshold=_THRESHOLD, max_entries=n, vector_memory_bytes=size
+                path, embedder=embedder, threshold=THRESHOLD, max_entries=n, vector_memory_bytes=size
             )
             for where, size in sizes.items()
         }

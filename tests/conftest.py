@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings
 
 from binary_semantic_cache.binary_semantic_cache_rs import available_isas
+from semantic_caches import make
 
 settings.register_profile("ordinary", deadline=None, max_examples=100)
 settings.load_profile("ordinary")
@@ -17,3 +18,20 @@ def isa(request):
     if request.param not in available_isas():
         pytest.skip(f"{request.param} is not available on this machine")
     return request.param
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def where(request, tmp_path):
+    """What to make a semantic cache of, twice: each call names a new one."""
+    return (
+        (lambda: None)
+        if request.param == "memory"
+        else (lambda: tmp_path / f"{len(list(tmp_path.iterdir()))}.db")
+    )
+
+
+@pytest.fixture
+def cache(where):
+    """A semantic cache, twice: in memory and in a file."""
+    with make(where()) as made:
+        yield made

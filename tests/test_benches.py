@@ -16,7 +16,7 @@ from benches.subject import Setting
 ROOT = Path(__file__).parent.parent
 QUICK = (
     *("encode", "search", "multi_index", "approximate", "get", "cold", "peers", "lru", "put", "archive"),
-    *("semantic", "scopes", "stores", "lag", "imports"),
+    *("semantic", "breakdown", "scopes", "stores", "lag", "imports"),
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from binary_semantic_cache import Budget, Hit, MissReason, Policy, Request, SemanticCache
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError, StoreError
+from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.text.background import Background
 from binary_semantic_cache.text.judging import same_answer
 from binary_semantic_cache.text.ledger import Ledger, Tally
@@ -279,6 +280,20 @@ def test_wrong_settings_are_refused(given, error):
         Budget(**given)
 
 
+def test_the_proxys_metrics_tell_of_each_class():
+    with make(budget=wrong_budget()) as cache:
+        metrics = Metrics(cache)
+        assert b"bsc_budget_judged{" not in metrics.exposition()[0]
+        cache.put(QUESTION, "Paris")
+        stop(cache)
+        known = cache.stats().budget["default"]
+        told = metrics.exposition()[0].decode()
+        assert f'bsc_budget_judged{{class="default"}} {known.judged}.0' in told
+        assert f'bsc_budget_wrong{{class="default"}} {known.wrong}.0' in told
+        assert f'bsc_budget_wrong_low{{class="default"}} {known.low}' in told
+        assert 'bsc_budget_stopped{class="default"} 1.0' in told
+
+
 # The ledger
 
 
@@ -288,6 +303,11 @@ def test_a_ledger_adds_up_what_two_of_its_kind_count(tmp_path):
     assert two.add("a", wrong=False) == Tally(2, 1)
     two.stop("a")
     assert Ledger(tmp_path / "counts").all() == {"a": Tally(2, 1, stopped=True)}
+
+
+def test_a_ledger_is_for_its_owner_alone(tmp_path):
+    Ledger(tmp_path / "counts").add("a", wrong=True)
+    assert (tmp_path / "counts").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path):

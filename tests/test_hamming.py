@@ -1,6 +1,7 @@
 """HammingSimilarity: search and distances against the oracle, borrowed arrays, bad input."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binary_semantic_cache import HammingSimilarity, errors
+from binary_semantic_cache import HammingSimilarity, RustBinaryEncoder, errors
 from binary_semantic_cache.binary_semantic_cache_rs import available_isas, crc32
 from oracles import similarity as oracle
 
@@ -216,6 +217,92 @@ def test_an_unavailable_kernel_is_an_error_that_lists_the_available():
     assert ", ".join(available_isas()) in result.stderr
     with pytest.raises(errors.UnsupportedIsaError, match="scalar"):
         HammingSimilarity(isa="mmx")
+
+
+def many_codes():
+    """Enough for several threads, with one code in parts of two of them."""
+    codes = np.random.default_rng(1).integers(0, 2**64, (700_000, 4), np.uint64)
+    codes[600_000] = codes[5]
+    return codes
+
+
+def test_any_number_of_threads_finds_the_same(isa):
+    codes = many_codes()
+    queries = np.concatenate([codes[[5, 600_001]], random_codes(6, seed=9)])
+    one = HammingSimilarity(isa=isa, threads=1)
+    batch = one.find_nearest_batch(queries, codes, 0.6)
+    for threads in (2, 3):
+        many = HammingSimilarity(isa=isa, threads=threads)
+        assert many.threads == threads
+        assert many.find_nearest(codes[5], codes, 0.6) == (5, 1.0)
+        for ours, theirs in zip(many.find_nearest_batch(queries, codes, 0.6), batch, strict=True):
+            assert np.array_equal(ours, theirs, equal_nan=True)
+        similar = many.batch_similarity(queries, codes[:100_000])
+        assert np.array_equal(similar, one.batch_similarity(queries, codes[:100_000]))
+
+
+def test_the_environment_sets_the_number_of_threads():
+    made = ("HammingSimilarity()", "RustBinaryEncoder(8)", "HammingSimilarity(threads=2)")
+    program = f"print({', '.join(f'{thing}.threads' for thing in made)})"
+    assert in_a_process(program, BSC_THREADS="3").stdout.split() == ["3", "3", "2"]
+    own = "import os; print(HammingSimilarity().threads == len(os.sched_getaffinity(0)))"
+    assert in_a_process(own, BSC_THREADS=" ").stdout.strip() == "True"
+    for wrong in ("0", "many", "-1"):
+        result = in_a_process("print('imported'); HammingSimilarity()", BSC_THREADS=wrong)
+        assert result.stdout.strip() == "imported"
+        assert "InvalidValueError: expected BSC_THREADS" in result.stderr
+
+
+@pytest.mark.parametrize("threads", [0, 1025, -1, 2**70])
+def test_an_absurd_number_of_threads_is_refused(threads):
+    with pytest.raises(errors.InvalidValueError):
+        HammingSimilarity(threads=threads)
+
+
+def test_no_thread_is_left_by_an_import_or_a_search():
+    program = """
+import os
+import numpy as np
+count = lambda: len(os.listdir("/proc/self/task"))
+hamming, codes = HammingSimilarity(threads=2), np.zeros((700_000, 4), np.uint64)
+before = count()
+hamming.find_nearest(np.full(4, 2**64 - 1, np.uint64), codes, 0.9)
+print(before, count())
+"""
+    assert in_a_process(program, OPENBLAS_NUM_THREADS="1").stdout.split() == ["1", "1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_while_threads_search_can_search_with_as_many():
+    codes, hamming = many_codes(), HammingSimilarity(threads=2)
+    query, encoder = random_codes(1, seed=9)[0], RustBinaryEncoder(64, threads=2)
+    expected, embeddings = hamming.find_nearest(query, codes, 0.5), np.ones((2000, 64), np.float32)
+    searched, end = threading.Semaphore(0), threading.Event()
+
+    def searching():
+        while not end.is_set():
+            assert hamming.find_nearest(query, codes, 0.5) == expected
+            searched.release()
+
+    search = threading.Thread(target=searching)
+    search.start()
+    try:
+        for _ in range(5):
+            assert searched.acquire(timeout=30)
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                try:
+                    assert hamming.find_nearest(query, codes, 0.5) == expected
+                    assert len(encoder.encode(embeddings)) == 2000
+                except BaseException:  # the child must never return into the test runner
+                    os._exit(1)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        end.set()
+        search.join(30)
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

@@ -39,6 +39,26 @@ class PausingHamming:
         return self.hamming.find_nearest(*args, **kwargs)
 
 
+class WritingHamming:
+    """The kernel, with a write of somebody else at the end of each of the first batches."""
+
+    n_words = 4
+
+    def __init__(self):
+        self.hamming = HammingSimilarity(256)
+        self.writes = []
+        self.asked = []
+
+    def find_nearest_batch(self, queries, *args, **kwargs):
+        found = self.hamming.find_nearest_batch(queries, *args, **kwargs)
+        self.asked.append(queries.tolist())
+        if self.writes:
+            write = threading.Thread(target=self.writes.pop(0))
+            write.start()
+            write.join(30)
+        return found
+
+
 def make(max_entries=10, *, hamming=None, unique=True, scoped=False) -> Index:
     return Index(hamming or HammingSimilarity(256), max_entries, unique=unique, scoped=scoped)
 
@@ -468,6 +488,81 @@ def test_a_search_that_fails_leaves_no_reader_behind():
         nearest(index, code_of(0))
     assert index._space.readers == 0
     assert put(index, code_of(1)) == 1
+
+
+def batch_index(n=4):
+    """An index of `n` entries and its kernel."""
+    hamming = WritingHamming()
+    index = make(100, hamming=hamming)
+    for number in range(n):
+        put(index, code_of(number))
+    return index, hamming
+
+
+def batch(index, numbers):
+    """The rows that a batch finds, -1 for a miss."""
+    with index.lock:
+        rows, similarities = index.nearest_batch(np.stack([code_of(number) for number in numbers]), 1.0)
+    assert np.array_equal(np.isnan(similarities), rows < 0)
+    return rows.tolist()
+
+
+def remove(index, row):
+    with index.lock:
+        index.mend()
+        index.remove(row)
+
+
+def test_a_batch_searches_again_only_for_the_entries_that_left_meanwhile():
+    index, hamming = batch_index()
+    hamming.writes = [lambda: remove(index, 1), lambda: remove(index, 2)]
+    assert batch(index, [0, 1, 2, 3, 9, 1]) == [0, -1, -1, 3, -1, -1]
+    codes = [code_of(number).tolist() for number in range(3)]
+    assert hamming.asked[1:] == [[codes[1], codes[1]], [codes[2]]]
+
+
+def test_a_batch_does_not_take_an_entry_in_a_used_row_for_the_one_it_found():
+    index, hamming = batch_index()
+
+    def replaced():
+        remove(index, 3)
+        put(index, code_of(7))
+
+    def moved():
+        remove(index, 0)
+        replaced()
+        put(index, code_of(8))
+
+    hamming.writes = [lambda: remove(index, 2), moved]
+    assert batch(index, [0, 2, 3, 1]) == [-1, -1, -1, 1]
+    assert batch(index, [7, 8]) == [row_of_code(index, 7), row_of_code(index, 8)]
+
+
+def row_of_code(index, number):
+    with index.lock:
+        index.prepare()
+        return index.find(code_of(number))
+
+
+def test_a_batch_beside_removals_without_end_comes_to_an_end():
+    index, hamming = batch_index(60)
+    hamming.writes = [lambda row=row: remove(index, row) for row in range(50)]
+    rows = batch(index, range(60))
+    assert rows[50:] == list(range(50, 60))
+    assert all(row == -1 or row_of_code(index, number) == row for number, row in enumerate(rows))
+    assert len(hamming.asked) <= 4
+
+
+@pytest.mark.parametrize("replace", ["clear", "adopt"])
+def test_a_batch_finds_nothing_of_what_was_replaced_meanwhile(replace):
+    index, hamming = batch_index()
+
+    def write():
+        with index.lock:
+            index.clear() if replace == "clear" else index.adopt(Columns.empty(4))
+
+    hamming.writes = [write]
+    assert batch(index, [0, 1, 9]) == [-1, -1, -1]
 
 
 def child_does(work) -> bool:

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from binary_semantic_cache.binary_semantic_cache_rs import TextModel
+from binary_semantic_cache.binary_semantic_cache_rs import RustBinaryEncoder, TextModel
 from binary_semantic_cache.embedders import Embedder
 from binary_semantic_cache.embedders.local import LocalEmbedder
 from binary_semantic_cache.errors import (
+    DimensionError,
     EmbedderError,
     InvalidTypeError,
     InvalidValueError,
@@ -261,3 +262,17 @@ def test_an_unknown_runtime_is_refused_by_name(int8_model):
 def test_an_unknown_precision_is_refused_by_name():
     with pytest.raises(InvalidValueError, match="'int8' or 'float32', got 'fp16'"):
         LocalEmbedder(precision="fp16")
+
+
+def test_one_call_gives_the_embeddings_and_codes_that_two_calls_give(embedder):
+    encoder = RustBinaryEncoder(384)
+    embeddings, codes = embedder.embed_and_encode(TEXTS, encoder)
+    np.testing.assert_array_equal(embeddings, embedder.embed(TEXTS))
+    np.testing.assert_array_equal(codes, encoder.encode(embeddings))
+
+
+def test_one_call_for_both_refuses_what_two_calls_refuse(embedder):
+    with pytest.raises(InvalidTypeError):
+        embedder.embed_and_encode("one string", RustBinaryEncoder(384))
+    with pytest.raises(DimensionError, match="384"):
+        embedder.embed_and_encode(["a text"], RustBinaryEncoder(385))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binary_semantic_cache import errors
-from binary_semantic_cache.binary_semantic_cache_rs import cosines
+from binary_semantic_cache.binary_semantic_cache_rs import available_isas, cosines
 from binary_semantic_cache.text.vector_memory import VectorMemory
 from binary_semantic_cache.text.vectors import pack, unit
 from oracles.rescoring import cosine
@@ -24,9 +24,22 @@ def test_cosines_are_those_of_the_definition(form, dimension):
     query = a_unit(1, dimension)
     packed = [pack(a_unit(seed, dimension), form) for seed in range(2, 30)] + [pack(query, form)]
     found = cosines(query, packed)
-    atol = 1e-6 if form == "int8" else 1e-12  # levels of seven bits are multiplied in float32
+    atol = 1e-8 if form == "int8" else 1e-12  # the query is brought to whole numbers of 30 bits
     np.testing.assert_allclose(found, [cosine(query, blob) for blob in packed], rtol=0, atol=atol)
     assert found[-1] == pytest.approx(1.0, abs=1e-4 if form == "int8" else 1e-6)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_cosines_are_the_same_bits_with_every_instruction_set(form):
+    query = a_unit(1, 385)
+    packed = [pack(a_unit(seed, 385), form) for seed in range(2, 30)]
+    for isa in available_isas():
+        assert cosines(query, packed, isa=isa) == cosines(query, packed), isa
+
+
+def test_an_instruction_set_that_nobody_has_is_refused():
+    with pytest.raises(errors.UnsupportedIsaError, match="mmx"):
+        cosines(a_unit(1, 4), [], isa="mmx")
 
 
 def test_formats_may_be_mixed_and_vectors_missing():

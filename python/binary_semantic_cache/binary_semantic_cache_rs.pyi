@@ -28,11 +28,13 @@ def available_isas() -> list[str]:
 def crc32(data: NDArray[Any], value: int = 0) -> int:
     """The CRC-32 (as in zip) of a C-contiguous array's bytes, continued from `value`."""
 
-def cosines(query: NDArray[np.float32], packed: Sequence[bytes]) -> list[float | None]:
+def cosines(
+    query: NDArray[np.float32], packed: Sequence[bytes], *, isa: str | None = None
+) -> list[float | None]:
     """The cosine of `query`, of length 1, with each vector as `text.vectors` packs them.
 
     `None` for an empty one; nan for one of another length than the query or of no known format; 0 for one of
-    length 0 or infinite. The same to the last bit on every machine.
+    length 0 or infinite. The same to the last bit on every machine and with every `isa` of `available_isas`.
     """
 
 @final
@@ -45,6 +47,7 @@ class RustBinaryEncoder:
         *,
         projection: NDArray[np.float32] | None = None,
         isa: str | None = None,
+        threads: int | None = None,
     ) -> RustBinaryEncoder: ...
     @property
     def embedding_dim(self) -> int: ...
@@ -57,17 +60,23 @@ class RustBinaryEncoder:
     @property
     def projection_checksum(self) -> str: ...
     @property
+    def threads(self) -> int: ...
+    @property
     def isa(self) -> str: ...
     def encode(self, x: NDArray[Any]) -> NDArray[np.uint64]: ...
     def encode_batch(self, x: NDArray[Any]) -> NDArray[np.uint64]: ...
 
 @final
 class HammingSimilarity:
-    def __new__(cls, code_bits: int = 256, *, isa: str | None = None) -> HammingSimilarity: ...
+    def __new__(
+        cls, code_bits: int = 256, *, isa: str | None = None, threads: int | None = None
+    ) -> HammingSimilarity: ...
     @property
     def code_bits(self) -> int: ...
     @property
     def n_words(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
     @property
     def isa(self) -> str: ...
     @property

@@ -18,7 +18,9 @@ class Embedder(Protocol):
     Some have `count_tokens(text) -> int` besides: the tokens of the whole of a text, to be compared with
     `max_tokens`. It is no part of the protocol, because a service does not tell. One that waits for nobody
     (no network, no lock held for long) says so by `bounded = True` and is then called without a thread of its
-    own.
+    own. One that takes less time for both than for one after the other has
+    `embed_and_encode(texts, encoder) -> (embeddings, codes)`: embeddings of length 1, float32, and what
+    `encoder`, a `RustBinaryEncoder`, makes of them, `(len(texts), n_words)` uint64.
     """
 
     @property

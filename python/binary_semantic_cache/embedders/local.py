@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from binary_semantic_cache.binary_semantic_cache_rs import TextModel
+from binary_semantic_cache.binary_semantic_cache_rs import RustBinaryEncoder, TextModel
 from binary_semantic_cache.embedders.arguments import check_count
 from binary_semantic_cache.embedders.model_folder import (
     DIMENSION,
@@ -125,6 +125,20 @@ class LocalEmbedder:
             EmbedderError: the model is damaged or could not be run.
         """
         return self._model.get().embed(checked_texts(texts), threads=self._threads)
+
+    def embed_and_encode(
+        self, texts: Sequence[str], encoder: RustBinaryEncoder
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
+        """The embeddings of `texts` as `embed` gives them, and their codes, `(len(texts), n_words)` uint64.
+
+        In Rust one call does both. Raises as `embed`; `DimensionError` where `encoder` is for another
+        dimension.
+        """
+        model = self._model.get()
+        if isinstance(model, TextModel):
+            return model.encode(checked_texts(texts), encoder, threads=self._threads)
+        embeddings = model.embed(checked_texts(texts), threads=self._threads)
+        return embeddings, encoder.encode(embeddings)
 
     def _load(self) -> TextModel | OnnxModel:
         if self._in_rust:

@@ -45,6 +45,8 @@ _SECRET_BYTES = 32
 _READERS_MILLISECONDS = 20
 _BATCH = 500  # below SQLite's least limit of bound parameters, 999
 
+_BY_KEY = WHOLE + "e.key = ?"
+_BY_ID = WHOLE + "e.id = ? AND e.scope = ? AND e.code = ?"
 _VECTORS = "SELECT id, vector FROM body WHERE id IN ({})"
 _WEIGHTS = "SELECT e.id, b.saving, e.n_bytes FROM entry e JOIN body b ON b.id = e.id WHERE e.id IN ({})"
 _DELETE = "DELETE FROM entry WHERE id IN ({})"
@@ -160,7 +162,7 @@ class SQLiteStore:
     def find(self, key: bytes, now: float) -> Stored | None:
         """See `Store.find`."""
         with self.lock, self._file.reading() as db:
-            found = stored_row(db.execute(WHOLE + "e.key = ?", (key,)).fetchone(), now)
+            found = stored_row(db.execute(_BY_KEY, (key,)).fetchone(), now)
         # The index of keys may be damaged and name a row that is sound.
         return found if found is not None and found.entry.key == key else None
 
@@ -168,8 +170,7 @@ class SQLiteStore:
         """See `Store.get`."""
         wanted = (entry_id, scope, code)
         with self.lock, self._file.reading() as db:
-            found = db.execute(WHOLE + "e.id = ? AND e.scope = ? AND e.code = ?", wanted).fetchone()
-            return stored_row(found, now)
+            return stored_row(db.execute(_BY_ID, wanted).fetchone(), now)
 
     def vectors(self, ids: Sequence[int]) -> list[bytes]:
         """See `Store.vectors`."""

@@ -37,6 +37,8 @@ _COLUMNS = ", ".join(("b." if name in _IN_BODY else "e.") + name for name in _FI
 WHOLE = f"SELECT {_COLUMNS}, e.checksum FROM entry e JOIN body b ON b.id = e.id WHERE "  # noqa: S608 - names of our own columns
 
 
+_NOTHING_SAVED = Saving()
+
 _ENTER = (
     "INSERT OR REPLACE INTO entry "
     "(key, scope, owner, code, created_at, expires_at, ttl_seconds, n_bytes, checksum) "
@@ -110,11 +112,10 @@ def stored_row(row: tuple[Any, ...] | None, now: float) -> Stored | None:
     if not _is_intact(row):
         _logger.warning("an entry is damaged and is not served")
         return None
-    values = dict(zip(_FIELDS, row[:-1], strict=True))
-    values["tags"] = () if values["tags"] is None else tuple(msgpack.unpackb(values["tags"]))
-    values["saving"] = Saving() if values["saving"] is None else Saving(*msgpack.unpackb(values["saving"]))
-    entry_id = values.pop("id")
-    entry = Entry(**values)
+    entry_id, *values, tags, saving, _ = row
+    values.append(() if tags is None else tuple(msgpack.unpackb(tags)))
+    values.append(_NOTHING_SAVED if saving is None else Saving(*msgpack.unpackb(saving)))
+    entry = Entry(*values)
     return Stored(entry_id, entry) if servable(entry, now) else None
 
 

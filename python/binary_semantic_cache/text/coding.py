@@ -16,6 +16,8 @@ from binary_semantic_cache.text.vectors import unit
 
 __all__ = ["CodedText", "Coder"]
 
+# The words of a code as entries carry them.
+_LITTLE = np.dtype("<u8")
 # A text of so many bytes has no more tokens than that, but for the marks of its start and end.
 _MARKS = 2
 # Beyond so many characters a token a text is not even counted.
@@ -38,6 +40,7 @@ class Coder:
     def __init__(self, embedder: Embedder, encoder: RustBinaryEncoder) -> None:
         self._embedder = embedder
         self._encoder = encoder
+        self._embed_and_encode = getattr(embedder, "embed_and_encode", None)
         bounded = bool(getattr(embedder, "bounded", False))
         self._calls: Guarded[CodedText | None] = Guarded("embedder", bounded=bounded)
 
@@ -68,17 +71,24 @@ class Coder:
         return [coded.get(text) for text in texts]
 
     def _coded(self, texts: Sequence[str]) -> list[CodedText]:
-        made: NDArray[Any] = np.asarray(self._embedder.embed(texts))
-        dimension = self._encoder.embedding_dim
-        shape = (len(texts), dimension)
-        if made.shape != shape or not all(map(_has_direction, rows := made.astype(np.float32, copy=False))):
-            raise EmbedderError(
-                f"expected finite embeddings of shape {shape}, none all zeros, got shape {made.shape}"
-            )
-        return [self._code_of(unit(row)) for row in rows]
+        if self._embed_and_encode is not None:
+            made, codes = self._embed_and_encode(texts, self._encoder)
+            units = self._units(made, len(texts))
+            return [CodedText(*coded) for coded in zip(units, map(_as_carried, codes), strict=True)]
+        units = self._units(np.asarray(self._embedder.embed(texts)), len(texts))
+        return [CodedText(embedding, _as_carried(self._encoder.encode(embedding))) for embedding in units]
 
-    def _code_of(self, embedding: NDArray[np.float32]) -> CodedText:
-        return CodedText(embedding, self._encoder.encode(embedding).astype("<u8", copy=False).tobytes())
+    def _units(self, made: NDArray[Any], n: int) -> list[NDArray[np.float32]]:
+        """The rows of what an embedder made, each of length 1. Raises `EmbedderError` for what has none."""
+        shape = (n, self._encoder.embedding_dim)
+        if made.shape == shape:
+            units = [_unit(row) for row in made.astype(np.float32, copy=False)]
+            found = [row for row in units if row is not None]
+            if len(found) == n:
+                return found
+        raise EmbedderError(
+            f"expected finite embeddings of shape {shape}, none all zeros, got shape {made.shape}"
+        )
 
     def _is_too_long(self, text: str) -> bool:
         """Whether the embedder would see only a part; said early where it cannot be counted."""
@@ -91,7 +101,15 @@ class Coder:
         return bool(count(text) > window)
 
 
-def _has_direction(row: NDArray[np.float32]) -> bool:
+def _as_carried(code: NDArray[np.uint64]) -> bytes:
+    carried: bytes = code.astype(_LITTLE, copy=False).tobytes()
+    return carried
+
+
+def _unit(row: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """`row` scaled to length 1; `None` where it has no direction."""
     square = float(row @ row)
     # One product says it of nearly all; one that over- or underflows is looked at number by number.
-    return 0.0 < square < math.inf or bool(np.isfinite(row).all() and row.any())
+    if 0.0 < square < math.inf:
+        return row / np.float32(math.sqrt(square))
+    return unit(row) if np.isfinite(row).all() and row.any() else None

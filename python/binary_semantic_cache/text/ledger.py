@@ -1,6 +1,7 @@
 """Counts of judged answers by class, kept for all processes of a cache and for its next start."""
 
 import logging
+import os
 import sqlite3
 import threading
 from dataclasses import dataclass
@@ -52,8 +53,10 @@ class Ledger:
         keep_over_fork(self)
         if self._path is not None:
             try:
+                # Names of classes may tell of tenants: like the cache's own file, for its owner alone.
+                os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
                 self._load()
-            except sqlite3.Error as exc:
+            except (OSError, sqlite3.Error) as exc:
                 raise StoreError(f"{self._path}: expected a ledger of judged answers ({exc})") from exc
 
     def after_fork_in_child(self) -> None:

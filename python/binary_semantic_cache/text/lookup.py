@@ -96,14 +96,8 @@ class Lookup:
         return Asked(fingerprint, model, why, question)
 
     def exact(self, asked: Asked, deadline: float) -> Hit | None:
-        """The answer to the very same request. Raises `UnavailableError`."""
-        now = self._clock.now()
-        stored = self._found(asked, now, deadline)
-        if stored is None:
-            return None
-        hit = self._hit(stored, "exact", 1.0, NO_PAIR)
-        self._used(stored, now)
-        return hit
+        """The answer to the very same request, if it may be served. Raises `UnavailableError`."""
+        return None if self._oversight.is_shadow else self._exact(asked, deadline)
 
     def verdict(self, asked: Asked, threshold: float, deadline: float) -> Verdict:
         """Hit or miss, counted."""
@@ -183,6 +177,15 @@ class Lookup:
         read = (self._store.get(entry_id, scope, near.code(at), now) for at, entry_id in enumerate(near.ids))
         return [stored for stored in read if stored is not None]
 
+    def _exact(self, asked: Asked, deadline: float) -> Hit | None:
+        now = self._clock.now()
+        stored = self._found(asked, now, deadline)
+        if stored is None:
+            return None
+        hit = self._hit(stored, "exact", 1.0, NO_PAIR)
+        self._used(stored, now)
+        return hit
+
     def _found(self, asked: Asked, now: float, deadline: float) -> Stored | None:
         key, scope = asked.fingerprint.key, asked.fingerprint.scope
         stored = self._store_calls.call(lambda: self._store.find(key, now), deadline)
@@ -190,7 +193,7 @@ class Lookup:
 
     def _verdict(self, asked: Asked, threshold: float, deadline: float) -> Verdict:
         try:
-            hit = self.exact(asked, deadline)
+            hit = self._exact(asked, deadline)
         except UnavailableError as exc:
             return self._store_miss(exc)
         if hit is not None:

@@ -1,25 +1,24 @@
 """`SemanticCache`: a prompt in, an answer that was given before out, or the reason why not."""
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from os import PathLike
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity, RustBinaryEncoder
 from binary_semantic_cache.embedders import Embedder
-from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError, StoreError
+from binary_semantic_cache.errors import InvalidValueError, StoreError
 from binary_semantic_cache.stores import Store
+from binary_semantic_cache.text.answering import Answering
 from binary_semantic_cache.text.budget import Budget, LiveBudget, opened_ledger
 from binary_semantic_cache.text.cached import KeyFunction, wrap
 from binary_semantic_cache.text.canonical import JSON
 from binary_semantic_cache.text.clock import Clock
 from binary_semantic_cache.text.coding import Coder
-from binary_semantic_cache.text.computing import Computed, Shared, share, with_prompt
+from binary_semantic_cache.text.computing import Computed, Shared
 from binary_semantic_cache.text.counters import Counters, SemanticCacheStats
 from binary_semantic_cache.text.credence import Credence
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
@@ -31,11 +30,12 @@ from binary_semantic_cache.text.flight import Flights
 from binary_semantic_cache.text.identity import identity
 from binary_semantic_cache.text.keeping import Keeper
 from binary_semantic_cache.text.learned import LearnedPolicy
-from binary_semantic_cache.text.lookup import NO_PAIR, Asked, Lookup
+from binary_semantic_cache.text.lookup import Asked, Lookup
 from binary_semantic_cache.text.mirror import Mirror
 from binary_semantic_cache.text.opening import opened_embedder, opened_store, shipped_guards
 from binary_semantic_cache.text.oversight import Oversight
 from binary_semantic_cache.text.policy import Policy
+from binary_semantic_cache.text.removal import ANY_SCOPE, AnyScope, Invalidated, Removal
 from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.settings import (
     Settings,
@@ -55,27 +55,7 @@ __all__ = ["Invalidated", "SemanticCache"]
 _logger = logging.getLogger(__name__)
 
 
-class _Any:
-    """Stands for a scope that was not given; `None` is a scope like any other."""
-
-    def __repr__(self) -> str:
-        return "any"
-
-
-ANY_SCOPE: Final = _Any()
-_MODES: Final = ("on", "shadow")
-
-
-@dataclass(frozen=True, slots=True)
-class Invalidated:
-    """What `invalidate` removed, or would remove."""
-
-    entries: tuple[tuple[int, str], ...]
-    """`(id, prompt)` of each."""
-    dry_run: bool
-
-    def __len__(self) -> int:
-        return len(self.entries)
+_MODES = ("on", "shadow")
 
 
 class SemanticCache:
@@ -169,7 +149,6 @@ class SemanticCache:
         self._budget = None if budget is None else LiveBudget(budget, opened_ledger(budget, path_or_store))
         self._oversight = Oversight(shadow=mode == "shadow", budget=self._budget, learned=learned)
         encoder = RustBinaryEncoder(self._embedder.dimension, code_bits, seed)
-        self._code_bits = encoder.code_bits
         guards = shipped_guards() if guards is None else guards
         self._store, self._owns_store = opened_store(path_or_store)
         opened = self._store.open(identity(self._embedder.fingerprint, encoder))
@@ -195,7 +174,7 @@ class SemanticCache:
             verifier=verifier,
             credence=credence,
             pair=self._fingerprinter.pair,
-            code_bits=self._code_bits,
+            code_bits=encoder.code_bits,
             now=clock.now,
         )
         self._lookup = Lookup(
@@ -211,7 +190,7 @@ class SemanticCache:
             counters=self._counters,
             clock=clock,
             timeout_seconds=self._settings.timeout_seconds,
-            code_bits=self._code_bits,
+            code_bits=encoder.code_bits,
         )
         self._keeper = Keeper(
             store=self._store,
@@ -222,6 +201,23 @@ class SemanticCache:
             counters=self._counters,
             clock=clock,
             settings=self._settings,
+        )
+        self._answering = Answering(
+            lookup=self._lookup,
+            keeper=self._keeper,
+            flights=self._flights,
+            workers=self._workers,
+            counters=self._counters,
+            timeout_seconds=self._settings.timeout_seconds,
+        )
+        self._removal = Removal(
+            store=self._store,
+            mirror=self._mirror,
+            lookup=self._lookup,
+            fingerprinter=self._fingerprinter,
+            counters=self._counters,
+            code_bits=encoder.code_bits,
+            most_entries=self._settings.max_entries,
         )
 
     @property
@@ -361,32 +357,7 @@ class SemanticCache:
         verdict, asked = self._look_up(prompt, scope, threshold, exact_only, None)
         if isinstance(verdict, Hit):
             return verdict.response
-        if inspect.iscoroutinefunction(compute):
-            raise InvalidTypeError("expected a function, got a coroutine function; aget_or_compute awaits it")
-        work = with_prompt(compute, prompt)
-        if asked is None:
-            return work()
-
-        def fly() -> tuple[Computed, Shared]:
-            landed = self._landed(asked)
-            if landed is None:
-                began = monotonic()
-                computed = Computed(work(), monotonic() - began)
-            else:
-                computed = Computed(landed.response, 0.0, is_new=False)
-            return computed, self._shared(asked, computed)
-
-        def keep(computed: Computed) -> None:
-            if computed.is_new:
-                self._keeper.keep(asked, computed.answer, computed.seconds, ttl, listed)
-
-        result = self._flights.run(asked.fingerprint.key, fly, keep)
-        if isinstance(result, Computed):
-            return result.answer
-        if result.packed is None:
-            return work()
-        self._counters.joined(result.saving)
-        return result.answer()
+        return self._answering.computed(prompt, compute, asked, ttl, listed)
 
     async def aget_or_compute(
         self,
@@ -404,37 +375,7 @@ class SemanticCache:
         verdict, asked = await self._workers.run(self._look_up, prompt, scope, threshold, exact_only, None)
         if isinstance(verdict, Hit):
             return verdict.response
-        work = with_prompt(compute, prompt)
-
-        async def awaited() -> Any:
-            answer = work()
-            return await answer if inspect.isawaitable(answer) else answer
-
-        if asked is None:
-            return await awaited()
-
-        async def fly() -> tuple[Computed, Shared]:
-            landed = await self._workers.run(self._landed, asked)
-            if landed is None:
-                began = monotonic()
-                computed = Computed(await awaited(), monotonic() - began)
-            else:
-                computed = Computed(landed.response, 0.0, is_new=False)
-            return computed, self._shared(asked, computed)
-
-        async def keep(computed: Computed) -> None:
-            if computed.is_new:
-                await self._workers.run(
-                    self._keeper.keep, asked, computed.answer, computed.seconds, ttl, listed
-                )
-
-        result = await self._flights.arun(asked.fingerprint.key, fly, keep)
-        if isinstance(result, Computed):
-            return result.answer
-        if result.packed is None:
-            return await awaited()
-        self._counters.joined(result.saving)
-        return result.answer()
+        return await self._answering.acomputed(prompt, compute, asked, ttl, listed)
 
     def cached(
         self,
@@ -551,24 +492,14 @@ class SemanticCache:
             InvalidValueError: not the id of a hit that a cache of this store gave.
             StoreError: the store failed.
         """
-        hit_id = hit.id if isinstance(hit, Hit) else hit
-        if not isinstance(hit_id, str):
-            raise InvalidTypeError(f"expected a hit or its id, got {type(hit).__name__}")
-        entry_id, pair = self._fingerprinter.parse_hit_id(hit_id)
-        # First the pair: whatever happens after it, the two do not match again.
-        if pair != NO_PAIR:
-            self._store.forbid(pair)
-        removed = self._store.delete([entry_id]) > 0
-        self._mirror.sync()
-        self._counters.add("reports")
-        return removed
+        return self._removal.report(hit)
 
     def invalidate(
         self,
         *,
         tag: str | None = None,
         prompt: str | Request | None = None,
-        scope: JSON | _Any = ANY_SCOPE,
+        scope: JSON | AnyScope = ANY_SCOPE,
         radius: int | None = None,
         dry_run: bool = False,
     ) -> Invalidated:
@@ -587,35 +518,11 @@ class SemanticCache:
             EmbedderError: the prompt could not be embedded.
             StoreError: the store failed.
         """
-        if tag is None and prompt is None and isinstance(scope, _Any):
-            raise InvalidValueError("expected a tag, a prompt or a scope; clear() removes everything")
-        if radius is not None and prompt is None:
-            raise InvalidValueError("expected a prompt with a radius, got none")
-        owner = None if isinstance(scope, _Any) else self._fingerprinter.of("?", scope).owner
-        if prompt is None:
-            found = dict(self._store.select(tag=tag, owner=owner))
-        else:
-            asked = self._lookup.asked(prompt, None if isinstance(scope, _Any) else scope)
-            found = dict(self._store.select(tag=tag, key=asked.fingerprint.key))
-            if radius is not None:
-                bits = whole("radius", radius, 0, self._code_bits)
-                near = self._lookup.near(asked, bits, self._settings.max_entries)
-                found |= {
-                    stored.id: stored.entry.prompt
-                    for stored in near
-                    if tag is None or tag in stored.entry.tags
-                }
-        if not dry_run and found:
-            self._store.delete(found)
-            self._mirror.sync()
-        return Invalidated(tuple(sorted(found.items())), dry_run)
+        return self._removal.invalidate(tag, prompt, scope, radius, dry_run=dry_run)
 
-    def clear(self, *, scope: JSON | _Any = ANY_SCOPE) -> int:
+    def clear(self, *, scope: JSON | AnyScope = ANY_SCOPE) -> int:
         """Removes all entries, or all of one scope; returns how many. Reports and counters stay."""
-        owner = None if isinstance(scope, _Any) else self._fingerprinter.of("?", scope).owner
-        n = self._store.clear(owner)
-        self._mirror.sync()
-        return n
+        return self._removal.clear(scope)
 
     def flush(self) -> None:
         """Returns when every put that returned will survive what the store promises to survive."""
@@ -657,19 +564,6 @@ class SemanticCache:
         if _logger.isEnabledFor(logging.DEBUG):
             _log(verdict)
         return verdict, asked
-
-    def _shared(self, asked: Asked, computed: Computed) -> Shared:
-        return share(computed, self._keeper.saving(asked, computed.answer, computed.seconds))
-
-    def _landed(self, asked: Asked) -> Hit | None:
-        """The answer of a computation that ended between the lookup and now."""
-        if self._oversight.is_shadow:
-            return None
-        try:
-            return self._lookup.exact(asked, monotonic() + self._settings.timeout_seconds)
-        except Exception as exc:  # nothing but the computation's own may reach its caller
-            _logger.warning("a look for an answer that landed failed: %s", type(exc).__name__)
-            return None
 
 
 def _log(verdict: Verdict) -> None:

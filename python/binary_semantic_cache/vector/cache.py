@@ -107,6 +107,9 @@ class BinarySemanticCache:
             and 2 us more a put; it is built by the first gets, a step each, and pays from some 100,000
             entries and thresholds of 0.85 on. "auto" does so from 2**20 entries and a threshold of 0.85 on.
             `get_many` scans, as it reads the codes once for all.
+        threads: most threads that one search may use, its own included, where it is large: from 524,288
+            comparisons of 256 bits on, queries times entries. They end with the search. By default as many
+            as the variable `BSC_THREADS` says, else as the process may use cores. The result is the same.
 
     Raises:
         InvalidTypeError: an argument has the wrong type.
@@ -120,6 +123,7 @@ class BinarySemanticCache:
         similarity_threshold: float = 0.80,
         *,
         search: Literal["auto", "scan", "multi-index"] = "auto",
+        threads: int | None = None,
     ) -> None:
         if not all(hasattr(encoder, name) for name in _ENCODER_NAMES):
             raise InvalidTypeError(f"expected an encoder such as RustBinaryEncoder, got {_kind(encoder)}")
@@ -129,7 +133,7 @@ class BinarySemanticCache:
         self._threshold = _checked_threshold(similarity_threshold)
         # Weak, so that a cache that nobody holds is gone at once and not with the next cyclic collection.
         fit_responses = weakref.WeakMethod(self._fit_responses)
-        hamming = HammingSimilarity(encoder.code_bits)
+        hamming = HammingSimilarity(encoder.code_bits, threads=threads)
         substrings = _substrings_for(search, encoder.code_bits, self._max_entries, self._threshold)
         self._index = Index(
             hamming,
@@ -218,7 +222,11 @@ class BinarySemanticCache:
             return self._hit(*found)
 
     def get_many(self, embeddings: NDArray[Any]) -> list[CacheEntry | None]:
-        """The same as `get` of each row of `embeddings`, in order. Raises as `put_many`."""
+        """The same as `get` of each row of `embeddings`, in order. Raises as `put_many`.
+
+        The codes are read once for all rows. What other threads write meanwhile may be seen by some of them
+        and not by others.
+        """
         codes = self._encode_all(embeddings)
         if not len(codes):
             return []

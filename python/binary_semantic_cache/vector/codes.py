@@ -70,7 +70,7 @@ class CodeRows:
         n_sliced, rest = self._parts.n_sliced, self._parts.rest
         codes: NDArray[np.uint64]
         if not n_sliced:
-            codes = rest[rows]
+            codes = rest.take(rows, axis=0) if isinstance(rows, np.ndarray) else rest[rows]
             return codes
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(n_sliced + len(rest)))

@@ -37,6 +37,15 @@ class _Change(IntEnum):
     ALL = 2
 
 
+class _Known(IntEnum):
+    """Which of the rows that a search found hold the entries that they held when it began."""
+
+    ALL = 0
+    LIVE = 1
+    """Those that hold an entry."""
+    NONE = 2
+
+
 class Index:
     """At most `max_entries` codes, each in a row, the least recently used leaving first.
 
@@ -312,8 +321,31 @@ class Index:
     def nearest_batch(
         self, queries: NDArray[np.uint64], threshold: float, scope: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """`nearest` of each query: rows, -1 for a miss, and similarities, nan for a miss."""
-        return self._search(_hit_rows, scope, lambda _: self._hamming.find_nearest_batch, queries, threshold)
+        """`nearest` of each query: rows, -1 for a miss, and similarities, nan for a miss.
+
+        When entries were removed during the search, the queries whose entry may be gone are searched again,
+        and no others.
+        """
+        find, args = self._hamming.find_nearest_batch, (threshold,)
+        (rows, similarities), known = self._run(find, scope, queries, args)
+        if known is _Known.ALL:
+            return rows, similarities
+        asked, ids = list(range(len(rows))), dict[int, int]()
+        for turn in range(1, _ROUNDS + 1):
+            found = zip(asked, rows[asked].tolist(), strict=True)
+            ids |= {at: self.id_of(row) for at, row in found if row >= 0 and self._is_same(row, known)}
+            # A row that was kept may be given to another entry during the next search; an id never is.
+            ids = {at: name for at, name in ids.items() if self.row_of(name) >= 0}
+            asked = [at for at in np.flatnonzero(rows >= 0).tolist() if at not in ids]
+            if not asked:
+                break
+            some = queries[asked]
+            if turn < _ROUNDS:
+                again, known = self._run(find, scope, some, args)
+            else:
+                again = _called(find, some, args, *self._view(scope))
+            rows[asked], similarities[asked] = again
+        return rows, similarities
 
     def within(
         self, query: NDArray[np.uint64], threshold: float, limit: int, scope: int | None = None
@@ -337,45 +369,59 @@ class Index:
 
         It is chosen anew for each run: an index of substrings is kept up only until it is replaced.
         """
-        space, lock, held_once = self._space, self.lock, (1, threading.get_ident())
         for _ in range(_ROUNDS):
             self.mend()
-            first_id, n_removals, array = self._first_id, self._n_removals, space.array
-            kernel = kernel_for(scope)
-            view = self._view(scope)
-            # From here to the end of `finally` an interrupt may come after any call, and must leave the lock
-            # held and the search counted off. `acquire` could itself be interrupted; what `Condition` uses
-            # cannot.
-            space.readers += 1
-            space.searches += 1
-            counted, interrupt = True, None
-            try:
-                lock.release()
-                found = _called(kernel, query, args, *view)
-            finally:
-                while counted:
-                    try:
-                        if not lock._is_owned():  # type: ignore[attr-defined]
-                            lock._acquire_restore(held_once)  # type: ignore[attr-defined]
-                        if space.array == array:
-                            space.readers -= 1
-                        space.searches -= 1
-                        counted = False
-                    except BaseException as exc:
-                        interrupt = exc
-            if interrupt is not None:
-                raise interrupt
-            self.mend()
-            # Over the present array a row that this search could read is not handed out before it ends: if
-            # live, it is the same entry. Of an older array nothing is known.
-            if n_removals == self._n_removals or (
-                first_id == self._first_id
-                and array == space.array
-                and all(map(space.is_live, rows_of(found)))
-            ):
+            found, known = self._run(kernel_for(scope), scope, query, args)
+            if known is _Known.ALL or all(self._is_same(row, known) for row in rows_of(found)):
                 return found
         kernel = kernel_for(scope)
         return _called(kernel, query, args, *self._view(scope))
+
+    def _run(
+        self,
+        kernel: Callable[..., _Found],
+        scope: int | None,
+        query: NDArray[np.uint64],
+        args: tuple[float, ...],
+    ) -> tuple[_Found, _Known]:
+        """What `kernel` finds, run without the lock; what is known of its rows, with the lock held again."""
+        space, lock, held_once = self._space, self.lock, (1, threading.get_ident())
+        self.mend()
+        first_id, n_removals, array = self._first_id, self._n_removals, space.array
+        view = self._view(scope)
+        # From here to the end of `finally` an interrupt may come after any call, and must leave the lock
+        # held and the search counted off. `acquire` could itself be interrupted; what `Condition` uses
+        # cannot.
+        space.readers += 1
+        space.searches += 1
+        counted, interrupt = True, None
+        try:
+            lock.release()
+            found = _called(kernel, query, args, *view)
+        finally:
+            while counted:
+                try:
+                    if not lock._is_owned():  # type: ignore[attr-defined]
+                        lock._acquire_restore(held_once)  # type: ignore[attr-defined]
+                    if space.array == array:
+                        space.readers -= 1
+                    space.searches -= 1
+                    counted = False
+                except BaseException as exc:
+                    interrupt = exc
+        if interrupt is not None:
+            raise interrupt
+        self.mend()
+        if n_removals == self._n_removals:
+            return found, _Known.ALL
+        # Over the present array a row that this search could read is not handed out before it ends: if live,
+        # it is the same entry. Of an older array nothing is known.
+        is_present = first_id == self._first_id and array == space.array
+        return found, _Known.LIVE if is_present else _Known.NONE
+
+    def _is_same(self, row: int, known: _Known) -> bool:
+        """Whether `row`, which a search found, is known to hold the entry that it held then."""
+        return known is not _Known.NONE and self._space.is_live(row)
 
     def _nearest_kernel(self, scope: int | None) -> Callable[..., tuple[int, float] | None]:
         indexed = (

@@ -1,6 +1,7 @@
 //! Checks of what comes from Python: dtype, dimensions, contiguity. Nothing is copied here but float arrays that are
 //! not float32, not contiguous or not in native byte order.
 
+use bsc_core::Workers;
 use numpy::{
     Element, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
     PyUntypedArrayMethods,
@@ -9,7 +10,7 @@ use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 
-use crate::error::raise;
+use crate::error::{raise, to_python};
 
 /// Embeddings as float32 rows: `(n, dim)`, and whether the caller gave a single one.
 pub struct Embeddings<'py> {
@@ -178,4 +179,13 @@ where
         let got = x.repr().map_or_else(|_| String::new(), |got| got.to_string());
         raise(x.py(), class, format!("expected a whole number from 0 to below 2^64, got {got}"))
     })
+}
+
+/// The threads that an argument names; as many as the environment says where it is `None`.
+pub fn workers(py: Python<'_>, threads: Option<&Bound<'_, PyAny>>) -> PyResult<Workers> {
+    let workers = match threads {
+        Some(threads) => Workers::new(whole(threads)?),
+        None => Workers::from_environment(),
+    };
+    workers.map_err(|error| to_python(py, &error))
 }

@@ -27,9 +27,11 @@ const STREAM_CHECKSUM: &str = "ad1e6d818fed1ecc9ffd581c59c683376ece0517c52b216ce
 ///     seed: seed of the matrix.
 ///     projection: a `(embedding_dim, code_bits)` float32 matrix to use instead of a seeded one; copied.
 ///     isa: the instruction set to use; the one that `BSC_ISA` names, else the fastest, by default.
+///     threads: most threads that one call may use, its own included, where it is large enough for them to pay; as
+///         many as `BSC_THREADS` says, else as the process may use cores, by default.
 ///
 /// Raises:
-///     InvalidValueError: a size is 0 or absurd, or the projection holds NaN or infinity.
+///     InvalidValueError: a size or number of threads is 0 or absurd, or the projection holds NaN or infinity.
 ///     DimensionError: the projection has another shape.
 ///     UnsupportedIsaError: this machine lacks the instruction set.
 ///     FingerprintError: this NumPy draws other numbers than the formula was frozen with.
@@ -49,7 +51,7 @@ impl RustBinaryEncoder {
 #[pymethods]
 impl RustBinaryEncoder {
     #[new]
-    #[pyo3(signature = (embedding_dim, code_bits = 256, seed = 42, *, projection = None, isa = None))]
+    #[pyo3(signature = (embedding_dim, code_bits = 256, seed = 42, *, projection = None, isa = None, threads = None))]
     fn new(
         py: Python<'_>,
         #[pyo3(from_py_with = arrays::whole)] embedding_dim: usize,
@@ -57,9 +59,11 @@ impl RustBinaryEncoder {
         #[pyo3(from_py_with = arrays::whole)] seed: u64,
         projection: Option<&Bound<'_, PyAny>>,
         isa: Option<&str>,
+        threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let error = |error| to_python(py, &error);
         let isa = isa.map_or_else(Isa::from_environment, Isa::from_name).map_err(error)?;
+        let workers = arrays::workers(py, threads)?;
         Projection::check_size(embedding_dim, code_bits).map_err(error)?;
         let shape = (embedding_dim, code_bits);
         let matrix = match projection {
@@ -70,6 +74,7 @@ impl RustBinaryEncoder {
         let checksum = sha256(matrix.as_any())?;
         let values = matrix.as_slice()?;
         let built = py.detach(|| Projection::new(values, embedding_dim, code_bits, isa)).map_err(error)?;
+        let built = built.with_workers(workers);
         Ok(Self { projection: built, seed: projection.is_none().then_some(seed), checksum })
     }
 
@@ -101,6 +106,12 @@ impl RustBinaryEncoder {
     #[getter]
     fn projection_checksum(&self) -> &str {
         &self.checksum
+    }
+
+    /// Most threads that one call may use.
+    #[getter]
+    fn threads(&self) -> usize {
+        self.projection.workers().threads()
     }
 
     /// The instruction set in use.

@@ -14,6 +14,7 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         Error::LexiconVersion { .. } => "FormatVersionError",
         Error::Size { .. }
         | Error::TooLarge { .. }
+        | Error::Threads { .. }
         | Error::NotFinite { .. }
         | Error::Threshold(_)
         | Error::UnusedBits { .. }

@@ -25,9 +25,11 @@ type Found<'py, T> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<T>>);
 /// Args:
 ///     code_bits: bits in a code.
 ///     isa: the instruction set to use; the one that `BSC_ISA` names, else the fastest, by default.
+///     threads: most threads that one call may use, its own included, where it is large enough for them to pay; as
+///         many as `BSC_THREADS` says, else as the process may use cores, by default.
 ///
 /// Raises:
-///     InvalidValueError: an absurd width.
+///     InvalidValueError: an absurd width or number of threads.
 ///     UnsupportedIsaError: this machine lacks the instruction set.
 #[pyclass(module = "binary_semantic_cache.binary_semantic_cache_rs", frozen)]
 pub struct HammingSimilarity {
@@ -37,15 +39,16 @@ pub struct HammingSimilarity {
 #[pymethods]
 impl HammingSimilarity {
     #[new]
-    #[pyo3(signature = (code_bits = 256, *, isa = None))]
+    #[pyo3(signature = (code_bits = 256, *, isa = None, threads = None))]
     fn new(
         py: Python<'_>,
         #[pyo3(from_py_with = arrays::whole)] code_bits: usize,
         isa: Option<&str>,
+        threads: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let isa = isa.map_or_else(Isa::from_environment, Isa::from_name);
         let hamming = isa.and_then(|isa| Hamming::new(code_bits, isa)).map_err(|error| to_python(py, &error))?;
-        Ok(Self { hamming })
+        Ok(Self { hamming: hamming.with_workers(arrays::workers(py, threads)?) })
     }
 
     /// Bits in a code.
@@ -58,6 +61,12 @@ impl HammingSimilarity {
     #[getter]
     fn n_words(&self) -> usize {
         self.hamming.n_words()
+    }
+
+    /// Most threads that one call may use.
+    #[getter]
+    fn threads(&self) -> usize {
+        self.hamming.workers().threads()
     }
 
     /// The instruction set in use.

@@ -59,12 +59,6 @@ impl<'a> Sliced<'a> {
         self.tails
     }
 
-    /// Groups `first` to `end - 1`, as far as they are there.
-    pub(crate) fn groups(self, first: usize, end: usize) -> Self {
-        let end = end.min(self.heads.len());
-        Self { heads: &self.heads[first..end], tails: &self.tails[first..end] }
-    }
-
     /// The code of `row`, which must be there.
     #[must_use]
     pub fn code(self, row: usize) -> [u64; SLICED_WORDS] {
@@ -131,6 +125,17 @@ impl Codes<'_> {
             return Err(Error::Dimension { what, expected: n_words, got: SLICED_WORDS });
         }
         Ok(self.sliced.rows() + self.rest.len() / n_words)
+    }
+
+    /// Rows `first` to `end - 1`, as far as they are there; both lie on the bounds of groups where rows are sliced.
+    pub(crate) fn between(self, first: usize, end: usize, n_words: usize) -> Self {
+        let (n_sliced, n_rest) = (self.sliced.rows(), self.rest.len() / n_words);
+        let group = |row: usize| row.min(n_sliced) / GROUP_ROWS;
+        let rest = |row: usize| row.saturating_sub(n_sliced).min(n_rest) * n_words;
+        let (heads, tails) = (self.sliced.heads, self.sliced.tails);
+        let groups = group(first)..group(end);
+        let sliced = Sliced { heads: &heads[groups.clone()], tails: &tails[groups] };
+        Self { sliced, rest: &self.rest[rest(first)..rest(end)] }
     }
 
     /// Calls `read` with the code of `row`, which must be there.

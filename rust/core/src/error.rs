@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::workers::MOST_THREADS;
+
 /// What is wrong, with the values that disagree.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Error {
@@ -67,6 +69,11 @@ pub enum Error {
         /// The names that would work.
         available: String,
     },
+    /// A number of threads is none.
+    Threads {
+        /// What was asked for.
+        asked: String,
+    },
     /// A lexicon is damaged, cut short or something else.
     Lexicon {
         /// What was found.
@@ -122,6 +129,9 @@ impl fmt::Display for Error {
             }
             Self::Isa { asked, available } => {
                 write!(f, "expected an instruction set of this machine ({available}), got {asked:?}")
+            }
+            Self::Threads { asked } => {
+                write!(f, "expected BSC_THREADS to be a whole number from 1 to {MOST_THREADS}, got {asked:?}")
             }
             Self::Lexicon { what } => write!(f, "expected a whole lexicon, got {what}"),
             Self::LexiconVersion { expected, got } => {

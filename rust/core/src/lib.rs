@@ -14,6 +14,7 @@ pub mod multi_index;
 pub mod projection;
 pub mod rescore;
 pub mod table;
+pub mod workers;
 
 pub use codes::{Codes, Sliced};
 pub use error::Error;
@@ -21,6 +22,7 @@ pub use hamming::{Filter, Hamming, Nearest};
 pub use isa::Isa;
 pub use multi_index::MultiIndex;
 pub use projection::Projection;
+pub use workers::Workers;
 
 /// Number of 64-bit words that hold `code_bits` bits.
 #[must_use]

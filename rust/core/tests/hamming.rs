@@ -3,7 +3,7 @@
 mod dull;
 
 use bsc_core::codes::{self, GROUP_ROWS, HEAD_SLICES, SLICED_WORDS, TAIL_SLICES};
-use bsc_core::{Codes, Error, Filter, Hamming, Isa, Nearest, Sliced};
+use bsc_core::{Codes, Error, Filter, Hamming, Isa, Nearest, Sliced, Workers};
 use dull::Random;
 use proptest::prelude::*;
 
@@ -117,6 +117,10 @@ fn check_one(hamming: &Hamming, query: &[u64], codes: &[u64], random: &mut Rando
             let alive = Filter { live: Some(&live), rows: None };
             let nearest = dull_nearest(query, codes, greatest, is_live);
             assert_eq!(hamming.nearest(query, form, threshold, alive), Ok(nearest), "{label}");
+            if [4, 5].contains(&query.len()) {
+                let (queries, nearest) = around(query, codes, greatest, is_live);
+                assert_eq!(hamming.nearest_batch(&queries, form, threshold, alive), Ok(nearest), "batch {label}");
+            }
             let scoped = Filter { live: None, rows: Some(&chosen) };
             let nearest = dull_nearest(query, codes, greatest, is_chosen);
             assert_eq!(hamming.nearest(query, form, threshold, scoped), Ok(nearest), "{label}");
@@ -132,6 +136,22 @@ fn check_one(hamming: &Hamming, query: &[u64], codes: &[u64], random: &mut Rando
             assert_eq!(within.first().copied(), dull_nearest(query, codes, greatest, is_chosen), "{label}");
         }
     }
+}
+
+/// A batch of `query` and others around it, enough for kernels that take many at once, and what they find.
+fn around(
+    query: &[u64],
+    codes: &[u64],
+    greatest: u32,
+    admits: impl Fn(usize) -> bool,
+) -> (Vec<u64>, Vec<Option<Nearest>>) {
+    let mut queries = query.repeat(5);
+    for (i, query) in queries.chunks_exact_mut(query.len()).enumerate() {
+        query[0] ^= (1 << i) - 1;
+    }
+    let found = queries.chunks_exact(query.len()).map(|query| dull_nearest(query, codes, greatest, &admits));
+    let found = found.collect();
+    (queries, found)
 }
 
 /// Enough groups for every turn of the scan: chunks of few and of many groups to be counted whole, queues that fill up
@@ -176,8 +196,8 @@ fn every_kernel_finds_in_many_sliced_rows_what_scalar_finds_row_by_row() {
                         for form in &forms {
                             let form = form.codes();
                             assert_eq!(hamming.nearest(&query, form, threshold, filter), nearest, "{label}");
-                            let batch = hamming.nearest_batch(&query, form, threshold, filter).unwrap();
-                            assert_eq!(Ok(batch[0]), nearest, "{label}");
+                            let batch = hamming.nearest_batch(&query.repeat(5), form, threshold, filter);
+                            assert_eq!(batch, nearest.clone().map(|nearest| vec![nearest; 5]), "{label}");
                             if threshold > 0.75 {
                                 assert_eq!(hamming.within(&query, form, threshold, 5, filter), within, "{label}");
                             }
@@ -280,6 +300,70 @@ fn a_batch_gives_what_single_queries_give() {
         let batch = hamming.nearest_batch(&queries, &codes, 0.7, Filter::default()).unwrap();
         let single = queries.chunks_exact(4).map(|query| hamming.nearest(query, &codes, 0.7, Filter::default()));
         assert_eq!(batch, single.collect::<Result<Vec<_>, _>>().unwrap());
+    }
+}
+
+#[test]
+fn any_number_of_threads_finds_the_same() {
+    let mut random = Random(8);
+    // Rows at the end that fill no group, and ties that lie in parts of different threads.
+    let rows = 600 * 1024 + 7;
+    let mut codes = random.words(rows * 4);
+    codes.copy_within(..4 * 1024, 4 * 500_000);
+    let queries = [codes[4 * 500_000..][..4 * 6].to_vec(), random.words(4 * 6)].concat();
+    let live: Vec<u8> = (0..rows.div_ceil(8)).map(|_| random.word().to_le_bytes()[0]).collect();
+    for isa in dull::isas() {
+        let one = Hamming::new(256, isa).unwrap();
+        for form in forms(&codes, 4) {
+            for live in [None, Some(&live[..])] {
+                let filter = Filter { live, rows: None };
+                let nearest = one.nearest(&queries[..4], form.codes(), 0.6, filter);
+                let batch = one.nearest_batch(&queries, form.codes(), 0.6, filter);
+                assert!(live.is_some() || nearest == Ok(Some(Nearest { distance: 0, row: 0 })));
+                for threads in 2..5 {
+                    let many = one.with_workers(Workers::new(threads).unwrap());
+                    let label = format!("{} {threads} threads", isa.name());
+                    assert_eq!(many.nearest(&queries[..4], form.codes(), 0.6, filter), nearest, "{label}");
+                    assert_eq!(many.nearest_batch(&queries, form.codes(), 0.6, filter), batch, "{label}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn all_similarities_are_those_of_the_pairs_in_every_batch_by_every_kernel() {
+    let mut random = Random(9);
+    for isa in dull::isas() {
+        for (code_bits, m, n) in [(256, 1, 700), (256, 5, 0), (256, 37, 701), (250, 6, 160), (64, 9, 40)] {
+            let one = Hamming::new(code_bits, isa).unwrap();
+            let mask = u64::MAX >> (one.n_words() * 64 - code_bits);
+            let mut codes = |rows| -> Vec<u64> {
+                let mut words = random.words(rows * one.n_words());
+                words.chunks_exact_mut(one.n_words()).for_each(|code| code[one.n_words() - 1] &= mask);
+                words
+            };
+            let (a, mut b) = (codes(m), codes(n));
+            if n > 0 {
+                // The greatest distance that there is.
+                b[..4.min(one.n_words())]
+                    .copy_from_slice(&a.iter().map(|word| !word).collect::<Vec<_>>()[..one.n_words()]);
+                b[one.n_words() - 1] &= mask;
+            }
+            let similarity = |distance: u32| {
+                #[allow(clippy::cast_possible_truncation, reason = "rounded to float32, as documented")]
+                let rounded = one.similarity(distance) as f32;
+                rounded
+            };
+            let pairs =
+                a.chunks_exact(one.n_words()).flat_map(|a| b.chunks_exact(one.n_words()).map(move |b| (a, b)));
+            let expected: Vec<f32> = pairs.map(|(a, b)| similarity(dull::distance(a, b))).collect();
+            assert_eq!(one.all_similarities(&a, &b), Ok(expected), "{} {code_bits} {m} x {n}", isa.name());
+        }
+        let (a, b) = (random.words(300 * 4), random.words(2000 * 4));
+        let one = Hamming::new(256, isa).unwrap();
+        let many = one.with_workers(Workers::new(3).unwrap());
+        assert_eq!(many.all_similarities(&a, &b), one.all_similarities(&a, &b), "{}", isa.name());
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod dull;
 
-use bsc_core::{Error, Isa, Projection};
+use bsc_core::{Error, Isa, Projection, Workers};
 use dull::Random;
 use proptest::prelude::*;
 
@@ -45,6 +45,30 @@ fn every_kernel_gives_the_exact_signs_at_every_width_alone_and_in_batches() {
             assert_eq!(encode(&projection, &embeddings), expected, "batch {label}");
             let single: Vec<u64> = embeddings.chunks_exact(dim).flat_map(|x| encode(&projection, x)).collect();
             assert_eq!(single, expected, "single {label}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_any_size_in_any_number_of_threads_gives_what_single_embeddings_give() {
+    for isa in dull::isas() {
+        let mut random = Random(8);
+        let (dim, code_bits) = (150, 130);
+        let matrix = random.floats(dim * code_bits);
+        let one = Projection::new(&matrix, dim, code_bits, isa).unwrap();
+        let many = Projection::new(&matrix, dim, code_bits, isa).unwrap().with_workers(Workers::new(3).unwrap());
+        let embeddings = random.floats(dim * 800);
+        let single: Vec<u64> = embeddings.chunks_exact(dim).flat_map(|x| encode(&one, x)).collect();
+        for rows in (0..60).chain([95, 96, 97, 800]) {
+            let (embeddings, expected) = (&embeddings[..dim * rows], &single[..one.n_words() * rows]);
+            assert_eq!(encode(&one, embeddings), expected, "{} {rows}", isa.name());
+            assert_eq!(encode(&many, embeddings), expected, "{} {rows} in threads", isa.name());
+        }
+        let mut wrong = embeddings;
+        for row in [799, 500, 333] {
+            wrong[dim * row + 7] = f32::NAN;
+            let expected = Error::NotFinite { what: "embeddings", row, column: 7 };
+            assert_eq!(many.encode(&wrong, &mut vec![0; 800 * 3]), Err(expected));
         }
     }
 }

@@ -17,7 +17,7 @@ use std::arch::x86_64::{
     _mm256_xor_si256,
 };
 
-use super::{Found, Kernel};
+use super::{Found, Kernel, planes};
 use crate::codes::{GROUP_ROWS, HEAD_SLICES, Head, SLICED_WORDS, Tail, slice_of};
 
 /// Greatest bound under which first halves are tried first: one random block of eight in 88 is counted whole then.
@@ -28,6 +28,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     next_below_in: by_code::next_below_in,
     distances,
     next_below_sliced: by_group::next_below_sliced,
+    planes: Some(&planes::KERNEL),
 };
 
 super::by_code::by_code!(#[target_feature(enable = "avx2,popcnt")]);

@@ -9,24 +9,25 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod batch;
 mod by_code;
 mod by_group;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "x86_64")]
+mod planes;
 #[cfg(target_arch = "x86_64")]
 mod popcnt;
 mod scalar;
 
 use std::collections::BinaryHeap;
 
-use crate::codes::{GROUP_ROWS, SLICED_WORDS};
-use crate::{Codes, Error, Isa, Sliced, words_for};
+use self::batch::PlaneKernel;
+use crate::codes::SLICED_WORDS;
+use crate::{Codes, Error, Isa, Sliced, Workers, words_for};
 
 /// Widest code: 2^20 bits, far above use; keeps every distance well inside u32.
 pub const MAX_CODE_BITS: usize = 1 << 20;
-
-/// Rows that a batch takes at a time, so that they stay in the first-level cache for all queries: 16 KiB at 256 bits.
-const TILE_ROWS: usize = 512;
 
 /// A row (or a position in chosen rows) and its distance.
 type Found = Option<(usize, u32)>;
@@ -43,6 +44,8 @@ struct Kernel {
     distances: unsafe fn(query: &[u64], codes: &[u64], out: &mut [u32]),
     /// `next_below` among sliced codes.
     next_below_sliced: unsafe fn(query: &[u64; SLICED_WORDS], codes: Sliced, start: usize, bound: u32) -> Found,
+    /// Many queries at once over codes of 256 bits, where that is quicker than one at a time.
+    planes: Option<&'static PlaneKernel>,
 }
 
 fn kernel(isa: Isa) -> &'static Kernel {
@@ -88,10 +91,11 @@ pub struct Nearest {
 pub struct Hamming {
     code_bits: usize,
     isa: Isa,
+    workers: Workers,
 }
 
 impl Hamming {
-    /// A search over codes of `code_bits` bits.
+    /// A search over codes of `code_bits` bits, in the caller's thread.
     ///
     /// # Errors
     ///
@@ -100,7 +104,19 @@ impl Hamming {
         if !(1..=MAX_CODE_BITS).contains(&code_bits) {
             return Err(Error::Size { what: "code_bits", least: 1, greatest: MAX_CODE_BITS, got: code_bits });
         }
-        Ok(Self { code_bits, isa: Isa::from_name(isa.name())? })
+        Ok(Self { code_bits, isa: Isa::from_name(isa.name())?, workers: Workers::ONE })
+    }
+
+    /// The same by as many threads as `workers` has, where a search is large enough to pay for them.
+    #[must_use]
+    pub const fn with_workers(self, workers: Workers) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// The threads that a large search may use.
+    #[must_use]
+    pub const fn workers(&self) -> Workers {
+        self.workers
     }
 
     /// Bits in a code.
@@ -176,45 +192,9 @@ impl Hamming {
         self.check_codes(codes, filter)?;
         let bound = self.greatest_distance(threshold)? + 1;
         Ok(match filter.rows {
-            None => self.nearest_from(query, codes, 0, bound, filter),
+            None => self.nearest_of_all(query, codes, bound, filter),
             Some(rows) => self.nearest_in(query, codes, rows, bound, filter),
         })
-    }
-
-    /// The nearest admitted row for each of several queries, as [`Hamming::nearest`] finds it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Hamming::nearest`]; nothing is searched when one query is wrong.
-    pub fn nearest_batch<'c>(
-        &self,
-        queries: &[u64],
-        codes: impl Into<Codes<'c>>,
-        threshold: f64,
-        filter: Filter,
-    ) -> Result<Vec<Option<Nearest>>, Error> {
-        let n_words = self.n_words();
-        whole_rows("words in a query", queries, n_words)?;
-        let queries = queries.chunks_exact(n_words);
-        for query in queries.clone() {
-            self.check_query(query)?;
-        }
-        let codes = codes.into();
-        self.check_codes(codes, filter)?;
-        let bound = self.greatest_distance(threshold)? + 1;
-        if let Some(rows) = filter.rows {
-            return Ok(queries.map(|query| self.nearest_in(query, codes, rows, bound, filter)).collect());
-        }
-        let mut best: Vec<Option<Nearest>> = vec![None; queries.len()];
-        for (tile, first_row) in tiles(codes, n_words) {
-            for (query, best) in queries.clone().zip(&mut best) {
-                let bound = best.map_or(bound, |found| found.distance);
-                if let Some(found) = self.nearest_from(query, tile, first_row, bound, filter) {
-                    *best = Some(found);
-                }
-            }
-        }
-        Ok(best)
     }
 
     /// Up to `limit` admitted rows whose similarity reaches `threshold`: nearest first, ties by row.
@@ -272,35 +252,6 @@ impl Hamming {
         // SAFETY: `new` checked that this machine has the instruction set.
         unsafe { (kernel(self.isa).distances)(query, codes, out) };
         Ok(())
-    }
-
-    /// The similarity of each row of `a` to each row of `b`, row after row.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Dimension`] for other widths; [`Error::TooLarge`] when the result cannot be allocated.
-    pub fn all_similarities(&self, a: &[u64], b: &[u64]) -> Result<Vec<f32>, Error> {
-        let (m, n) =
-            (whole_rows("words in a code", a, self.n_words())?, whole_rows("words in a code", b, self.n_words())?);
-        let mut similarities = Vec::new();
-        if similarities.try_reserve_exact(m.saturating_mul(n)).is_err() {
-            return Err(Error::TooLarge { rows: m, columns: n });
-        }
-        similarities.resize(m * n, 0.0);
-        let mut distances = [0; TILE_ROWS];
-        for (tile, first) in b.chunks(TILE_ROWS * self.n_words()).zip((0..).step_by(TILE_ROWS)) {
-            let distances = &mut distances[..tile.len() / self.n_words()];
-            for (i, query) in a.chunks_exact(self.n_words()).enumerate() {
-                self.distances(query, tile, distances)?;
-                for (out, &distance) in similarities[i * n + first..].iter_mut().zip(distances.iter()) {
-                    #[expect(clippy::cast_possible_truncation, reason = "rounded to float32, as documented")]
-                    {
-                        *out = self.similarity(distance) as f32;
-                    }
-                }
-            }
-        }
-        Ok(similarities)
     }
 
     fn nearest_from(
@@ -410,18 +361,6 @@ impl Hamming {
             None => Ok(()),
         }
     }
-}
-
-/// Codes in parts of [`TILE_ROWS`] rows at most, each with its first row.
-fn tiles(codes: Codes<'_>, n_words: usize) -> impl Iterator<Item = (Codes<'_>, usize)> {
-    const GROUPS: usize = TILE_ROWS / GROUP_ROWS;
-    let n_sliced = codes.sliced.rows();
-    let sliced = (0..n_sliced.div_ceil(TILE_ROWS)).map(move |tile| {
-        let sliced = codes.sliced.groups(tile * GROUPS, (tile + 1) * GROUPS);
-        (Codes { sliced, rest: &[] }, tile * TILE_ROWS)
-    });
-    let rest = codes.rest.chunks(TILE_ROWS * n_words).map(Codes::from);
-    sliced.chain(rest.zip((n_sliced..).step_by(TILE_ROWS)))
 }
 
 fn whole_rows(what: &'static str, words: &[u64], n_words: usize) -> Result<usize, Error> {

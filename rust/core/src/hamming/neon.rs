@@ -13,6 +13,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     next_below_in: by_code::next_below_in,
     distances: by_code::distances,
     next_below_sliced: by_group::next_below_sliced,
+    planes: None,
 };
 
 super::by_code::by_code!(#[target_feature(enable = "neon")]);

@@ -1,16 +1,19 @@
 //! x86-64 with AVX2 and FMA: a panel row is eight registers, half of what there is.
 //!
-//! One embedding: one row at a time, eight accumulators. Several embeddings: sixteen columns at a time (two
-//! registers), six embeddings, twelve accumulators; the panel comes from the second-level cache four times.
+//! One embedding: one row at a time, eight accumulators. Many embeddings: sixteen columns at a time (two registers) of a
+//! chunk of rows, copied into the first-level cache for all of them; six embeddings, twelve accumulators.
 
 use std::arch::x86_64::{
     __m256, _CMP_GE_OQ, _CMP_GT_OQ, _mm256_add_ps, _mm256_andnot_ps, _mm256_cmp_ps, _mm256_fmadd_ps,
     _mm256_loadu_ps, _mm256_movemask_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
-use super::{CHUNK, GROUP, Kernel, PANEL, PanelRow, Sums, TINY};
+use super::{CHUNK, Kernel, Line, PANEL, PanelRow, Sums, TINY};
 
-pub(super) static KERNEL: Kernel = Kernel { one, group, signs };
+pub(super) static KERNEL: Kernel = Kernel { one, many, signs };
+
+/// Embeddings that are multiplied together: their accumulators and what they are multiplied with fill sixteen registers.
+const TOGETHER: usize = 6;
 
 #[target_feature(enable = "avx2,fma")]
 fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
@@ -37,31 +40,55 @@ fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn group(panel: &[PanelRow], group: [&[f32]; GROUP]) -> [Sums; GROUP] {
-    let mut sums = [[0.0; PANEL]; GROUP];
-    for (chunk, rows) in panel.chunks(CHUNK).enumerate() {
-        let x = group.map(|x| &x[chunk * CHUNK..][..rows.len()]);
-        for line in 0..PANEL / 16 {
-            let mut accumulators = [[_mm256_setzero_ps(); 2]; GROUP];
-            for (i, row) in rows.iter().enumerate() {
-                let (values, _) = row[line].0.as_chunks::<8>();
-                let values = [load(&values[0]), load(&values[1])];
-                for (accumulators, x) in accumulators.iter_mut().zip(x) {
-                    let x = _mm256_set1_ps(x[i]);
-                    accumulators[0] = _mm256_fmadd_ps(x, values[0], accumulators[0]);
-                    accumulators[1] = _mm256_fmadd_ps(x, values[1], accumulators[1]);
-                }
+fn many(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]) {
+    sums.fill([0.0; PANEL]);
+    let rows = embeddings.len() / dim;
+    let mut strip = [Line([0.0; 16]); CHUNK];
+    let mut packed = vec![[0.0; TOGETHER]; rows.div_ceil(TOGETHER) * CHUNK.min(dim)];
+    for first in (0..dim).step_by(CHUNK) {
+        let length = CHUNK.min(dim - first);
+        // What is multiplied together stands together: read from embeddings as they are, six numbers a row lie as far
+        // apart as the embeddings do, and a batch took 1.3 to 1.4 times as long on Zen 3.
+        for (i, x) in embeddings.chunks_exact(dim).enumerate() {
+            let group = &mut packed[i / TOGETHER * length..][..length];
+            for (packed, x) in group.iter_mut().zip(&x[first..]) {
+                packed[i % TOGETHER] = *x;
             }
-            for (sums, accumulators) in sums.iter_mut().zip(accumulators) {
-                let (sums, _) = sums[line * 16..][..16].as_chunks_mut::<8>();
-                for (sums, accumulator) in sums.iter_mut().zip(accumulators) {
-                    let sum = _mm256_add_ps(load(sums), accumulator);
-                    store(sums, sum);
+        }
+        for (panel, sums) in panels.chunks_exact(dim).zip(sums.chunks_exact_mut(rows)) {
+            for line in 0..PANEL / 16 {
+                // In the panel its lines lie 256 bytes apart, which is a quarter of the places that a cache has.
+                for (strip, row) in strip.iter_mut().zip(&panel[first..][..length]) {
+                    *strip = row[line];
+                }
+                for (x, sums) in packed.chunks_exact(length).zip(sums.chunks_mut(TOGETHER)) {
+                    add_strip(&strip[..length], x, sums, line);
                 }
             }
         }
     }
-    sums
+}
+
+/// Adds to the sums of six embeddings, or of as many as there are, their products with sixteen columns of a chunk of rows.
+#[target_feature(enable = "avx2,fma")]
+fn add_strip(strip: &[Line], x: &[[f32; TOGETHER]], sums: &mut [Sums], line: usize) {
+    let mut accumulators = [[_mm256_setzero_ps(); 2]; TOGETHER];
+    for (values, x) in strip.iter().zip(x) {
+        let (values, _) = values.0.as_chunks::<8>();
+        let values = [load(&values[0]), load(&values[1])];
+        for (accumulators, &x) in accumulators.iter_mut().zip(x) {
+            let x = _mm256_set1_ps(x);
+            accumulators[0] = _mm256_fmadd_ps(x, values[0], accumulators[0]);
+            accumulators[1] = _mm256_fmadd_ps(x, values[1], accumulators[1]);
+        }
+    }
+    for (sums, accumulators) in sums.iter_mut().zip(accumulators) {
+        let (sums, _) = sums[line * 16..][..16].as_chunks_mut::<8>();
+        for (sums, accumulator) in sums.iter_mut().zip(accumulators) {
+            let sum = _mm256_add_ps(load(sums), accumulator);
+            store(sums, sum);
+        }
+    }
 }
 
 #[target_feature(enable = "avx2,fma")]

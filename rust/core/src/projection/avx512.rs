@@ -8,9 +8,12 @@ use std::arch::x86_64::{
     _mm512_load_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-use super::{CHUNK, GROUP, Kernel, Line, PANEL, PanelRow, Sums, TINY};
+use super::{CHUNK, Kernel, Line, PANEL, PanelRow, Sums, TINY};
 
-pub(super) static KERNEL: Kernel = Kernel { one, group, signs };
+pub(super) static KERNEL: Kernel = Kernel { one, many, signs };
+
+/// Embeddings that are multiplied together: with four registers a row of a panel, six fill 32 registers.
+const GROUP: usize = 6;
 
 #[target_feature(enable = "avx512f")]
 fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
@@ -32,6 +35,21 @@ fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
         }
     }
     store(sums)
+}
+
+#[target_feature(enable = "avx512f")]
+fn many(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]) {
+    let rows = embeddings.len() / dim;
+    let (grouped, single) = embeddings.split_at(rows / GROUP * GROUP * dim);
+    for (panel, sums) in panels.chunks_exact(dim).zip(sums.chunks_exact_mut(rows)) {
+        let (groups, last) = sums.as_chunks_mut::<GROUP>();
+        for (x, sums) in grouped.chunks_exact(GROUP * dim).zip(groups) {
+            *sums = group(panel, std::array::from_fn(|i| &x[i * dim..][..dim]));
+        }
+        for (x, sums) in single.chunks_exact(dim).zip(last) {
+            *sums = one(panel, x);
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f")]

@@ -15,7 +15,9 @@ mod avx512;
 mod exact;
 mod scalar;
 
-use crate::{Error, Isa, words_for};
+use std::sync::{Mutex, PoisonError};
+
+use crate::{Error, Isa, Workers, words_for};
 
 /// Columns in a panel: one code word.
 const PANEL: usize = 64;
@@ -44,14 +46,20 @@ type Sums = [f32; PANEL];
 struct Kernel {
     /// Sums for one embedding.
     one: unsafe fn(panel: &[PanelRow], x: &[f32]) -> Sums,
-    /// Sums for [`GROUP`] embeddings at a time, so that the panel is read once for all of them.
-    group: unsafe fn(panel: &[PanelRow], group: [&[f32]; GROUP]) -> [Sums; GROUP],
+    /// Sums for many embeddings with all panels, panel after panel; a panel is read once for all or for some of them.
+    many: unsafe fn(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]),
     /// `(bits, doubtful)`: bit `j` is `sums[j] >= 0`; it is doubtful unless `|sums[j]| > scale * norms[j] + TINY`.
     signs: unsafe fn(sums: &Sums, norms: &Sums, scale: f32) -> (u64, u64),
 }
 
-/// Embeddings that a kernel takes at a time: with four registers a row of a panel, six fill AVX-512's 32 registers.
-const GROUP: usize = 6;
+/// Embeddings that are encoded together: what is done once for each of their chunks takes some percent of the time.
+const BLOCK: usize = 24;
+
+/// Embeddings from which on a kernel for many is quicker than one at a time.
+const MANY: usize = 4;
+
+/// Least number of products that a thread is started for.
+const PRODUCTS_A_THREAD: usize = 1 << 22;
 
 /// Stands for what underflow may take from a sum: 2^-149 for each of 2^30 operations is far less, and so are 2^-126 for
 /// each of 2^20 where a library in the process has set the processor to flush small numbers to zero.
@@ -73,6 +81,7 @@ pub struct Projection {
     dim: usize,
     code_bits: usize,
     isa: Isa,
+    workers: Workers,
     /// Panel after panel, each `dim` rows; columns beyond `code_bits` are zero.
     panels: Vec<PanelRow>,
     /// Upper bounds of the columns' Euclidean norms, panel after panel.
@@ -119,7 +128,28 @@ impl Projection {
             .map(|panel| std::array::from_fn(|j| ((panel[j].sqrt() * 1.000_001) as f32).max(f32::MIN_POSITIVE)))
             .collect();
         let greatest_norm = squares.iter().fold(0.0, |greatest: f64, &square| greatest.max(square)).sqrt();
-        Ok(Self { dim, code_bits, isa, panels, norms, relative_error: relative_error(dim), greatest_norm })
+        Ok(Self {
+            dim,
+            code_bits,
+            isa,
+            workers: Workers::ONE,
+            panels,
+            norms,
+            relative_error: relative_error(dim),
+            greatest_norm,
+        })
+    }
+
+    /// The same by as many threads as `workers` has, where a batch is large enough to pay for them.
+    #[must_use]
+    pub fn with_workers(self, workers: Workers) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// The threads that a large batch may use.
+    #[must_use]
+    pub const fn workers(&self) -> Workers {
+        self.workers
     }
 
     /// Whether a matrix of this size can be built; called before anyone allocates it.
@@ -187,15 +217,46 @@ impl Projection {
         if codes.len() != rows * n_words {
             return Err(Error::Dimension { what: "words of codes", expected: rows * n_words, got: codes.len() });
         }
-        let whole = rows / GROUP * GROUP;
-        let (grouped, single) = embeddings.split_at(whole * dim);
-        let (grouped_codes, single_codes) = codes.split_at_mut(whole * n_words);
-        let groups = grouped.chunks_exact(GROUP * dim).zip(grouped_codes.chunks_exact_mut(GROUP * n_words));
-        for (group, (embeddings, codes)) in groups.enumerate() {
-            self.encode_group(embeddings, codes, group * GROUP)?;
+        let workers = self.workers.at_most(rows.saturating_mul(dim * self.code_bits) / PRODUCTS_A_THREAD);
+        let parts: Vec<_> = codes.chunks_mut(BLOCK * n_words).map(Mutex::new).collect();
+        let of_threads = workers.deal(parts.len(), |dealt| {
+            let mut sums = Vec::new();
+            for part in dealt {
+                let first = part * BLOCK;
+                let embeddings = &embeddings[first * dim..][..BLOCK.min(rows - first) * dim];
+                let mut codes = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+                // Parts before this one are dealt already, so the first of all errors is among the threads' first.
+                self.encode_block(embeddings, &mut codes, first, &mut sums)?;
+            }
+            Ok(())
+        });
+        of_threads.into_iter().filter_map(Result::err).min_by_key(row_of).map_or(Ok(()), Err)
+    }
+
+    fn encode_block(
+        &self,
+        embeddings: &[f32],
+        codes: &mut [u64],
+        first_row: usize,
+        sums: &mut Vec<Sums>,
+    ) -> Result<(), Error> {
+        let (dim, n_words) = (self.dim, self.n_words());
+        let each = embeddings.chunks_exact(dim);
+        if each.len() < MANY {
+            let mut rows = each.zip(codes.chunks_exact_mut(n_words)).zip(first_row..);
+            return rows.try_for_each(|((x, code), row)| self.encode_one(x, code, row));
         }
-        for (i, (x, code)) in single.chunks_exact(dim).zip(single_codes.chunks_exact_mut(n_words)).enumerate() {
-            self.encode_one(x, code, whole + i)?;
+        let scales = each.clone().zip(first_row..).map(|(x, row)| self.error_scale(x, row));
+        let scales = scales.collect::<Result<Vec<f32>, Error>>()?;
+        sums.resize(n_words * scales.len(), [0.0; PANEL]);
+        // SAFETY: `new` checked that this machine has the instruction set.
+        unsafe { (kernel(self.isa).many)(&self.panels, dim, embeddings, sums) };
+        for (panel, sums) in sums.chunks_exact(scales.len()).enumerate() {
+            for (((x, code), sums), scale) in
+                each.clone().zip(codes.chunks_exact_mut(n_words)).zip(sums).zip(&scales)
+            {
+                code[panel] = self.word(panel, x, sums, *scale);
+            }
         }
         Ok(())
     }
@@ -207,23 +268,6 @@ impl Projection {
             // SAFETY: `new` checked that this machine has the instruction set.
             let sums = unsafe { (kernel.one)(self.panel(panel), x) };
             *word = self.word(panel, x, &sums, scale);
-        }
-        Ok(())
-    }
-
-    fn encode_group(&self, embeddings: &[f32], codes: &mut [u64], first_row: usize) -> Result<(), Error> {
-        let kernel = kernel(self.isa);
-        let group: [&[f32]; GROUP] = std::array::from_fn(|i| &embeddings[i * self.dim..][..self.dim]);
-        let mut scales = [0.0; GROUP];
-        for (i, x) in group.iter().enumerate() {
-            scales[i] = self.error_scale(x, first_row + i)?;
-        }
-        for panel in 0..self.n_words() {
-            // SAFETY: `new` checked that this machine has the instruction set.
-            let sums = unsafe { (kernel.group)(self.panel(panel), group) };
-            for (i, x) in group.iter().enumerate() {
-                codes[i * self.n_words() + panel] = self.word(panel, x, &sums[i], scales[i]);
-            }
         }
         Ok(())
     }
@@ -274,6 +318,11 @@ impl Projection {
         #[expect(clippy::cast_possible_truncation, reason = "rounding down is less than the factor adds")]
         Ok(((norm * self.relative_error * 1.000_001) as f32).max(f32::MIN_POSITIVE))
     }
+}
+
+/// The row that an error names.
+const fn row_of(error: &Error) -> usize {
+    if let Error::NotFinite { row, .. } = error { *row } else { 0 }
 }
 
 /// `n` times `value`, each `columns` numbers wide, or an error instead of the end of the process.

@@ -1,9 +1,9 @@
 //! Portable kernel: loops over whole panel rows, which the compiler turns into the baseline's vector instructions
 //! (SSE2 on x86-64, NEON on aarch64).
 
-use super::{CHUNK, GROUP, Kernel, PANEL, PanelRow, Sums, TINY};
+use super::{CHUNK, Kernel, PANEL, PanelRow, Sums, TINY};
 
-pub(super) static KERNEL: Kernel = Kernel { one, group, signs };
+pub(super) static KERNEL: Kernel = Kernel { one, many, signs };
 
 fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
     let mut sums = [0.0; PANEL];
@@ -23,8 +23,12 @@ fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
     sums
 }
 
-fn group(panel: &[PanelRow], group: [&[f32]; GROUP]) -> [Sums; GROUP] {
-    group.map(|x| one(panel, x))
+fn many(panels: &[PanelRow], dim: usize, embeddings: &[f32], sums: &mut [Sums]) {
+    for (panel, sums) in panels.chunks_exact(dim).zip(sums.chunks_exact_mut(embeddings.len() / dim)) {
+        for (x, sums) in embeddings.chunks_exact(dim).zip(sums) {
+            *sums = one(panel, x);
+        }
+    }
 }
 
 fn signs(sums: &Sums, norms: &Sums, scale: f32) -> (u64, u64) {
