@@ -12,7 +12,7 @@ name is a label on demand alone, and any label that comes from outside takes a b
 import logging
 import os
 from collections import Counter as Tallied
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal
 
@@ -27,6 +27,7 @@ from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
 from binary_semantic_cache.errors import InvalidValueError
 from binary_semantic_cache.proxy.observe import Record
 from binary_semantic_cache.proxy.watching.tallies import bounded
+from binary_semantic_cache.text.budget import BudgetClass
 from binary_semantic_cache.text.semantic import SemanticCache
 
 __all__ = ["ExtraLabel", "Metrics"]
@@ -227,6 +228,22 @@ class _CacheCollector(Collector):
         yield GaugeMetricFamily(
             "bsc_index_bytes", "Bytes of the index of the process that was scraped.", stats.index_bytes
         )
+        yield from _of_budget(stats.budget)
+
+
+def _of_budget(classes: Mapping[str, BudgetClass]) -> Iterable[Metric]:
+    """Gauges, since a reset takes the counts back."""
+    for name, help_text, values in (
+        ("judged", "Semantic hits that were judged.", {c: k.judged for c, k in classes.items()}),
+        ("wrong", "Those of them that were wrong.", {c: k.wrong for c, k in classes.items()}),
+        ("wrong_low", "Lower bound of the share of wrong hits.", {c: k.low for c, k in classes.items()}),
+        ("wrong_high", "Upper bound of the share of wrong hits.", {c: k.high for c, k in classes.items()}),
+        ("stopped", "1 where only exact matches are served.", {c: k.stopped for c, k in classes.items()}),
+    ):
+        gauge = GaugeMetricFamily(f"bsc_budget_{name}", help_text, labels=("class",))
+        for class_name, value in values.items():
+            gauge.add_metric((class_name,), float(value))
+        yield gauge
 
 
 def _child(counter: Counter, values: list[str]) -> Counter:
