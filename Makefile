@@ -6,7 +6,7 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-instructions bench-quality train-judge bench-smoke soak wheel model model-wheel clean
+.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-instructions bench-quality bench-learned train-judge bench-smoke soak wheel model model-wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and other caches (12 t
 bench-quality: $(BUILT)  ## right and wrong answers served on labelled pairs (2 minutes; docs/quality.md)
 	$(BIN)/python -m benches.quality --full
 
+bench-learned: $(BUILT)  ## whether the learned policy keeps its budget, 20 seeds (minutes; docs/budget.md)
+	$(BIN)/python -m benches.learned
+
 train-judge: $(BUILT)  ## the judge's model anew, the same bytes each time (needs `make model`; 3 minutes; docs/judge.md)
 	$(BIN)/python -m training.judge train
 
@@ -67,6 +70,7 @@ bench-instructions: $(BUILT)  ## instructions of kernels and calls under callgri
 bench-smoke: $(BUILT)  ## every benchmark, small, to see that it runs and that results are equal
 	$(BIN)/python -m benches --smoke
 	$(BIN)/python -m benches.quality --smoke
+	$(BIN)/python -m benches.learned --smoke
 	$(BIN)/python -m benches.proxy --smoke
 
 wheel: $(VENV)/.installed  ## dist/: one abi3 wheel for CPython 3.11 and later

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ import uvicorn
 
 from binary_semantic_cache.proxy.app import create_app
 from binary_semantic_cache.proxy.observe import Record
+from binary_semantic_cache.proxy.processes.listening import bound_socket
 from binary_semantic_cache.proxy.settings import (
     CacheSettings,
     KeySettings,
@@ -45,7 +45,7 @@ class ProxyServer:
             self.app, http="h11", ws="none", lifespan="on", log_config=None, access_log=False, loop="asyncio"
         )
         self._server = uvicorn.Server(config)
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._socket = bound_socket("127.0.0.1", 0, "port")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
         self._failure: BaseException | None = None

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from benches.quality.evidence import Evidence, outcome
-from benches.quality.pairs import OWN, Pair, load, read
-from benches.quality.shares import THRESHOLDS, Point, Share, curve, measured, wilson
+from benches.quality.pairs import OWN, load, read
+from benches.quality.shares import THRESHOLDS, curve, measured
 
 from binary_semantic_cache import Guards, MissReason
+from binary_semantic_cache.proof.pairs import Pair
+from binary_semantic_cache.proof.shares import Point, Share
 from binary_semantic_cache.text.guards import GUARDS
 
 ROOT = Path(__file__).parents[1]
@@ -21,24 +23,6 @@ PAIRS = [
     ("What does a ferry ticket cost?", "What does a ferry ticket cost?", 0),
 ]
 """Served: the first and, being equal, the last. Too far: the second. Near, but vetoed: the third."""
-
-
-@pytest.mark.parametrize(
-    ("count", "n", "low", "high"),
-    [
-        # Source: Newcombe 1998, Two-sided confidence intervals for the single proportion, table I, method 3.
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilson_gives_the_published_intervals(count, n, low, high):
-    assert wilson(count, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_of_no_pairs_everything_is_possible():
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def evidence(cosine, *, same, vetoes=(), equal=False, one_scope=True, refused=None, searchable=True):

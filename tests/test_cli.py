@@ -157,7 +157,17 @@ def test_every_command_says_what_it_runs():
     parser = build_parser()
     files = (["inspect", "x.db"], ["verify", "x.db"], ["reembed", "x.db"])
     pairs = (["export", "x.db", "x.npz"], ["import", "x.npz", "x.db"])
-    for command in (["demo"], ["serve"], ["model"], ["model", "install"], ["model", "show"], *files, *pairs):
+    proofs = (["evaluate", "x.csv"], ["calibrate", "x.csv"], ["label", "x.csv", "--out", "y"])
+    for command in (
+        ["demo"],
+        ["serve"],
+        ["model"],
+        ["model", "install"],
+        ["model", "show"],
+        *files,
+        *pairs,
+        *proofs,
+    ):
         assert callable(parser.parse_args(command).run)
 
 

@@ -5,8 +5,8 @@ import httpx
 import openai
 import pytest
 
-from binary_semantic_cache.proxy.demo_answers import answer_to, pieces
-from binary_semantic_cache.proxy.demo_upstream import Pace, running_demo_upstream
+from binary_semantic_cache.proxy.demo.answers import answer_to, pieces
+from binary_semantic_cache.proxy.demo.upstream import Pace, running_demo_upstream
 
 QUESTION = "How do I undo the last commit in git?"
 ANSWER = answer_to(QUESTION)

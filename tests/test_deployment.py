@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from binary_semantic_cache.proxy.configuration_keys import KEYS, SECRET_FILES
+from binary_semantic_cache.proxy.configuration.keys import KEYS, SECRET_FILES
 from binary_semantic_cache.proxy.settings import ServerSettings
 
 ROOT = Path(__file__).parents[1]

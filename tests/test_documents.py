@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     "README.md",
     "docs/embedders.md",
+    "docs/budget.md",
     "docs/guards.md",
     "docs/semantic-cache.md",
     "examples/quickstart.py",

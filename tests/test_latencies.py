@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binary_semantic_cache.proxy.latencies import RELATIVE_ERROR, Latencies
+from binary_semantic_cache.proxy.watching.latencies import RELATIVE_ERROR, Latencies
 
 times = st.lists(st.floats(1e-6, 1e5), min_size=1, max_size=200)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from binary_semantic_cache.errors import ConfigurationError, MissingFileError
-from binary_semantic_cache.proxy.configuration import read_configuration
-from binary_semantic_cache.proxy.configuration_keys import BOUNDS, KEYS, KNOWN, PRICES, SECRET_FILES
-from binary_semantic_cache.proxy.configuration_text import configuration_text
-from binary_semantic_cache.proxy.configuration_values import is_loopback
+from binary_semantic_cache.proxy.configuration.keys import BOUNDS, KEYS, KNOWN, PRICES, SECRET_FILES
+from binary_semantic_cache.proxy.configuration.reading import read_configuration
+from binary_semantic_cache.proxy.configuration.text import configuration_text
+from binary_semantic_cache.proxy.configuration.values import is_loopback
 from binary_semantic_cache.proxy.settings import KnownKey, ProxySettings
 
 ROOT = Path(__file__).parents[1]

@@ -58,3 +58,24 @@ def test_who_reads_when_it_breaks_off_is_told():
         assert flight.answer is None
 
     asyncio.run(main())
+
+
+def test_what_waits_is_read_together_by_who_comes_late():
+    async def main():
+        letters = [b"%d" % (n % 10) for n in range(200_000)]
+
+        async def chunks():
+            yield b'{"a": "'
+            for letter in letters:
+                yield letter
+            yield b'"}'
+
+        flight = flight_of(chunks)
+        with flight.joined():
+            await flight.whole()
+            pieces = [piece async for piece in flight.chunks()]
+        assert b"".join(pieces) == b'{"a": "' + b"".join(letters) + b'"}'
+        assert max(map(len, pieces)) <= 64 * 1024
+        assert len(pieces) <= 5
+
+    asyncio.run(main())

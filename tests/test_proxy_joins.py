@@ -214,3 +214,35 @@ def test_a_stream_that_breaks_off_breaks_off_for_all(model, proxy):
         assert model.calls == 2
         assert len(proxy.cache) == 1
         assert headers_of(post(http, stream=True))["cache"] == "miss"
+
+
+def test_nobody_joins_with_another_key_good_or_bad(model, proxy):
+    gate = Gate()
+    with proxy.http() as alice, proxy.http("sk-bob") as bob, proxy.http("sk-nobody") as nobody:
+        for http in (alice, bob):
+            post(http, FAR)
+        model.will(paced(gate))
+        gate.allow(1)
+        first = in_background(lambda: post(alice, stream=True))
+        gate.wait_until_sent(1)
+        assert post(nobody, stream=True).status_code == 401
+        own = post(bob, stream=True)
+        assert headers_of(own)["reason"] == "below_threshold"
+        assert "bob" in own.text
+        assert "alice" not in own.text
+        gate.open()
+        assert "bob" not in first.result(30).text
+    assert model.calls == 4
+
+
+def test_a_crowd_larger_than_the_pool_of_lookups_is_served_by_the_cache(model, proxy):
+    async def main():
+        headers = {"authorization": "Bearer sk-alice"}
+        limits = httpx.Limits(max_connections=300)
+        async with httpx.AsyncClient(base_url=proxy.url, headers=headers, limits=limits, timeout=60) as http:
+            await http.post("/v1/chat/completions", json=chat_body(QUESTION))
+            crowd = [http.post("/v1/chat/completions", json=chat_body(QUESTION)) for _ in range(300)]
+            return [headers_of(reply).get("reason") for reply in await asyncio.gather(*crowd)]
+
+    assert "cache_busy" not in asyncio.run(main())
+    assert model.calls == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from binary_semantic_cache.proxy.access_log import FIELDS, AccessLog, fields_of
+from binary_semantic_cache.proxy.watching.access_log import FIELDS, AccessLog, fields_of
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.request import Request
 from watched import record

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
 from binary_semantic_cache.errors import InvalidValueError
-from binary_semantic_cache.proxy.metrics import Metrics
+from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.semantic import SemanticCache
 from watched import Watched, chat, record

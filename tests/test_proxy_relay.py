@@ -7,7 +7,7 @@ import msgpack
 import pytest
 
 from binary_semantic_cache.proxy.observe import Record
-from binary_semantic_cache.proxy.relay import RecordReader, RecordWriter, record_sockets
+from binary_semantic_cache.proxy.processes.relay import RecordReader, RecordWriter, record_sockets
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.request import ExactOnly, Request
 

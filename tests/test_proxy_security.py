@@ -10,10 +10,10 @@ from hashlib import sha256
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from binary_semantic_cache.proxy.access_log import AccessLog
-from binary_semantic_cache.proxy.metrics import Metrics
 from binary_semantic_cache.proxy.settings import KnownKey, TracingSettings
-from binary_semantic_cache.proxy.tracing import Tracing
+from binary_semantic_cache.proxy.watching.access_log import AccessLog
+from binary_semantic_cache.proxy.watching.metrics import Metrics
+from binary_semantic_cache.proxy.watching.tracing import Tracing
 from model_misdeeds import answers, more_headers, redirects
 from model_server import ModelServer
 from proxy_server import chat_body, headers_of, message_body, serving

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from binary_semantic_cache.proxy import supervisor
-from binary_semantic_cache.proxy.ending import Ending
-from binary_semantic_cache.proxy.listening import bound_socket
-from binary_semantic_cache.proxy.relay import record_sockets
+from binary_semantic_cache.proxy.processes import supervisor
+from binary_semantic_cache.proxy.processes.ending import Ending
+from binary_semantic_cache.proxy.processes.listening import bound_socket
+from binary_semantic_cache.proxy.processes.relay import record_sockets
+from binary_semantic_cache.proxy.processes.settings_travel import packed_settings, read_settings
 from binary_semantic_cache.proxy.settings import ProxySettings, ServerSettings
-from binary_semantic_cache.proxy.settings_travel import packed_settings, read_settings
 from test_proxy_configuration import EVERYTHING, read
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="workers need a POSIX system")

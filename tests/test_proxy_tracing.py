@@ -12,7 +12,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes, http
 from opentelemetry.trace import SpanKind, StatusCode
 
 from binary_semantic_cache.proxy.settings import TracingSettings
-from binary_semantic_cache.proxy.tracing import Tracing
+from binary_semantic_cache.proxy.watching.tracing import Tracing
 from binary_semantic_cache.stores import Saving
 from watched import chat, record
 
@@ -163,7 +163,7 @@ import sys
 sys.modules["opentelemetry"] = None
 from binary_semantic_cache.errors import MissingExtraError
 from binary_semantic_cache.proxy.settings import TracingSettings
-from binary_semantic_cache.proxy.tracing import Tracing
+from binary_semantic_cache.proxy.watching.tracing import Tracing
 try:
     Tracing(TracingSettings())
 except MissingExtraError as exc:

@@ -9,12 +9,12 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from binary_semantic_cache.proxy.access_log import AccessLog
 from binary_semantic_cache.proxy.admin import create_admin_app
-from binary_semantic_cache.proxy.metrics import Metrics
-from binary_semantic_cache.proxy.recents import Recents
 from binary_semantic_cache.proxy.settings import ProxySettings, TracingSettings
-from binary_semantic_cache.proxy.tracing import Tracing
+from binary_semantic_cache.proxy.watching.access_log import AccessLog
+from binary_semantic_cache.proxy.watching.metrics import Metrics
+from binary_semantic_cache.proxy.watching.recents import Recents
+from binary_semantic_cache.proxy.watching.tracing import Tracing
 from binary_semantic_cache.text.semantic import SemanticCache
 from model_server import ModelServer
 from proxy_server import chat_body

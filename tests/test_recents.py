@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from binary_semantic_cache.proxy.recents import Recents
+from binary_semantic_cache.proxy.watching.recents import Recents
 from binary_semantic_cache.stores import Saving
 from watched import chat, record
 

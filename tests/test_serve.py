@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from binary_semantic_cache.cli.serve_banner import DEMO_QUESTIONS
+from binary_semantic_cache.proxy.processes.listening import bound_socket
 from served import BSC, KEY, TOKEN, SlowUpstream, asking, chat, get, serving, until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")
@@ -365,3 +366,11 @@ def test_a_memory_cache_with_workers_is_refused(tmp_path):
     done = bsc("--workers", "2", "--cache", ":memory:", folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("bsc: error: cache.path: expected a file with 2 workers")
+
+
+def test_the_end_of_a_reply_does_not_wait_for_the_clients_word_of_its_beginning():
+    # asyncio switches that off only for sockets that name their protocol: 40 ms a reply.
+    with bound_socket("127.0.0.1", 0, "server.port") as bound:
+        assert bound.proto == socket.IPPROTO_TCP
+        with socket.socket(fileno=os.dup(bound.fileno())) as as_a_worker_has_it:
+            assert as_a_worker_has_it.proto == socket.IPPROTO_TCP

@@ -9,10 +9,10 @@ from time import time
 import uvicorn
 
 from binary_semantic_cache.proxy.admin import create_admin_app
-from binary_semantic_cache.proxy.metrics import Metrics
 from binary_semantic_cache.proxy.observe import Record
-from binary_semantic_cache.proxy.recents import Recents
 from binary_semantic_cache.proxy.settings import ProxySettings
+from binary_semantic_cache.proxy.watching.metrics import Metrics
+from binary_semantic_cache.proxy.watching.recents import Recents
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.semantic import SemanticCache

@@ -38,7 +38,9 @@ async def _main(upstream: str) -> None:
         }
         uvicorn = importlib.import_module("uvicorn")
         app = importlib.import_module("litellm.proxy.proxy_server").app
-        listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        # With its protocol named: asyncio sends small writes at once only where it is.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, backlog=1024))
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
         while not server.started:

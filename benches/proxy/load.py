@@ -20,6 +20,8 @@ class Measured:
     seconds: float
     latencies: list[float] = field(repr=False)
     """Of each request, in seconds: from its first byte sent to its reply's last byte."""
+    first_bytes: list[float] = field(default_factory=list, repr=False)
+    """The same to the first byte of the reply."""
 
     @property
     def per_second(self) -> float:
@@ -31,6 +33,10 @@ class Measured:
         if len(self.latencies) < 2:
             return self.latencies[0]
         return statistics.quantiles(self.latencies, n=1000, method="inclusive")[round(share * 1000) - 1]
+
+    def first_byte(self) -> float:
+        """Median time to the first byte of a reply, in seconds."""
+        return statistics.median(self.first_bytes)
 
 
 def request_bytes(path: str, body: bytes, key: str = "sk-bench") -> bytes:
@@ -67,6 +73,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(self._run.make(self._number))
 
     def data_received(self, data: bytes) -> None:
+        if not self._buffer:
+            self._run.first_bytes.append(perf_counter() - self._began)
         self._buffer += data
         if not _is_whole(self._buffer):
             return
@@ -93,6 +101,7 @@ class _Run:
     done: "asyncio.Future[None]"
     first: int
     latencies: list[float] = field(default_factory=list)
+    first_bytes: list[float] = field(default_factory=list)
     taken: int = 0
 
     def is_over(self) -> bool:
@@ -143,7 +152,7 @@ def drive(
         for _ in range(connections):
             await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port)
         await asyncio.wait_for(run.done, seconds + 60)
-        return Measured(perf_counter() - began, run.latencies)
+        return Measured(perf_counter() - began, run.latencies, run.first_bytes)
 
     return asyncio.run(main())
 

@@ -123,6 +123,7 @@ def _line(kind: Kind, connections: int, direct: Kind) -> dict[str, Any]:
         "per_second": round(statistics.median(one.per_second for one in rounds), 1),
         "p50_ms": round(median(rounds, 0.5), 4),
         "p99_ms": round(median(rounds, 0.99), 4),
+        "first_byte_p50_ms": round(statistics.median(one.first_byte() for one in rounds) * 1e3, 4),
         "added_p50_ms": round(median(rounds, 0.5) - median(plain, 0.5), 4),
         "added_p99_ms": round(median(rounds, 0.99) - median(plain, 0.99), 4),
         "requests": sum(len(one.latencies) for one in rounds),
@@ -131,13 +132,14 @@ def _line(kind: Kind, connections: int, direct: Kind) -> dict[str, Any]:
 
 
 def _table(lines: Sequence[dict[str, Any]]) -> str:
-    head = "| what | connections | requests/s | p50 ms | p99 ms | added p50 ms | added p99 ms |"
+    head = "| what | connections | requests/s | p50 ms | p99 ms | added p50 | added p99 | first byte |"
     rows = [
         f"| {line['what']} | {line['connections']} | {line['per_second']:,.0f} | {line['p50_ms']:.2f} "
-        f"| {line['p99_ms']:.2f} | {line['added_p50_ms']:.2f} | {line['added_p99_ms']:.2f} |"
+        f"| {line['p99_ms']:.2f} | {line['added_p50_ms']:.2f} | {line['added_p99_ms']:.2f} "
+        f"| {line['first_byte_p50_ms']:.2f} |"
         for line in lines
     ]
-    return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|", *rows])
+    return "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|---:|", *rows])
 
 
 def _parser() -> argparse.ArgumentParser:

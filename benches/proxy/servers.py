@@ -4,7 +4,6 @@ Each is uvicorn with the same settings; it prints its port, and ends when its st
 """
 
 import asyncio
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from binary_semantic_cache.proxy.app import create_app
+from binary_semantic_cache.proxy.processes.listening import bound_socket
 from binary_semantic_cache.proxy.settings import CacheSettings, ProxySettings, UpstreamSettings
 from binary_semantic_cache.text.semantic import SemanticCache
 
@@ -92,7 +92,7 @@ SERVERS: dict[str, Callable[[str, Path], Any]] = {
 
 
 async def _serve(app: Any) -> None:
-    listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listening = bound_socket("127.0.0.1", 0, "port")
     config = uvicorn.Config(
         app, http="h11", ws="none", loop="asyncio", log_level="warning", access_log=False, backlog=1024
     )

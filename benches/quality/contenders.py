@@ -21,8 +21,9 @@ import mneme
 import numpy as np
 from numpy.typing import NDArray
 
-from benches.quality.evidence import Embeddings, Evidence
-from benches.quality.pairs import last_text
+from benches.quality.evidence import Evidence
+from binary_semantic_cache.proof.pairs import last_text
+from binary_semantic_cache.proof.remembering import RememberingEmbedder
 
 __all__ = ["GPTCACHE", "MNEME", "PUBLISHED", "Published", "ask_contenders"]
 
@@ -54,7 +55,7 @@ PUBLISHED = (
 class _OneText:
     """The embedder as mneme wants it."""
 
-    def __init__(self, embeddings: Embeddings) -> None:
+    def __init__(self, embeddings: RememberingEmbedder) -> None:
         self._embeddings = embeddings
         self.dim, self.fingerprint = embeddings.dimension, embeddings.fingerprint
 
@@ -63,13 +64,13 @@ class _OneText:
         return self._embeddings.of(text)
 
 
-def ask_contenders(embeddings: Embeddings, pairs: Sequence[Evidence]) -> Mapping[str, list[bool]]:
+def ask_contenders(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> Mapping[str, list[bool]]:
     """Whether each contender serves the first prompt's answer for the second, pair by pair."""
     texts = [(last_text(evidence.pair.a), last_text(evidence.pair.b)) for evidence in pairs]
     return {MNEME: _mneme(embeddings, texts), GPTCACHE: [_gptcache(embeddings, *pair) for pair in texts]}
 
 
-def _mneme(embeddings: Embeddings, texts: Sequence[tuple[str, str]]) -> list[bool]:
+def _mneme(embeddings: RememberingEmbedder, texts: Sequence[tuple[str, str]]) -> list[bool]:
     served = []
     with mneme.SemanticCache(store=mneme.MemoryStore(), embedder=_OneText(embeddings)) as cache:
         for i, (old, new) in enumerate(texts):
@@ -78,7 +79,7 @@ def _mneme(embeddings: Embeddings, texts: Sequence[tuple[str, str]]) -> list[boo
     return served
 
 
-def _gptcache(embeddings: Embeddings, old: str, new: str) -> bool:
+def _gptcache(embeddings: RememberingEmbedder, old: str, new: str) -> bool:
     kept, asked = (vector / np.linalg.norm(vector) for vector in map(embeddings.of, (old, new)))
     distance = float(((kept - asked) ** 2).sum())
     return _MOST_DISTANCE - min(max(distance, 0.0), _MOST_DISTANCE) >= _LEAST_SHARE * _MOST_DISTANCE

@@ -1,56 +1,21 @@
 """What is known of a pair before anything is decided, and the decisions that can be made of it."""
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from unicodedata import normalize
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benches.quality.pairs import Messages, Pair
 from binary_semantic_cache import Guards, HammingSimilarity, MissReason, Policy, Request, RustBinaryEncoder
 from binary_semantic_cache.binary_semantic_cache_rs import cosines
-from binary_semantic_cache.embedders.local import LocalEmbedder
+from binary_semantic_cache.proof.pairs import Pair, requested
+from binary_semantic_cache.proof.remembering import RememberingEmbedder
 from binary_semantic_cache.text.vectors import pack, unit
 
-__all__ = ["CODE_BITS", "DECISIONS", "Embeddings", "Evidence", "Examiner", "outcome", "requested"]
+__all__ = ["CODE_BITS", "DECISIONS", "Evidence", "Examiner", "outcome"]
 
 CODE_BITS = 256
-
-
-class Embeddings:
-    """The local model, asked once for each text; otherwise as the embedder itself."""
-
-    bounded = True
-
-    def __init__(self, model: LocalEmbedder) -> None:
-        self._model = model
-        self._known: dict[str, NDArray[np.float32]] = {}
-        self.dimension, self.fingerprint, self.max_tokens = (
-            model.dimension,
-            model.fingerprint,
-            model.max_tokens,
-        )
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See `Embedder.embed`."""
-        return np.stack([self.of(text) for text in texts])
-
-    def of(self, text: str) -> NDArray[np.float32]:
-        """The embedding of one text."""
-        found = self._known.get(text)
-        if found is None:
-            found = self._known[text] = self._model.embed([text])[0]
-        return found
-
-    def count_tokens(self, text: str) -> int:
-        """The tokens of the whole text."""
-        return self._model.count_tokens(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +47,7 @@ class Evidence:
 class Examiner:
     """Looks at pairs with the parts that the cache is made of."""
 
-    def __init__(self, embeddings: Embeddings) -> None:
+    def __init__(self, embeddings: RememberingEmbedder) -> None:
         self._embeddings = embeddings
         self._encoder = RustBinaryEncoder(embeddings.dimension, CODE_BITS)
         self._hamming = HammingSimilarity(CODE_BITS)
@@ -119,13 +84,6 @@ class Examiner:
         if window is not None and self._embeddings.count_tokens(request.text) > window:
             return MissReason.TOO_LONG
         return None
-
-
-def requested(side: str | Messages) -> Request:
-    """What the cache is asked: a bare prompt, or the body of a chat request."""
-    if isinstance(side, str):
-        return Request.from_prompt(side)
-    return Request.from_openai_chat(json.dumps({"model": "any", "messages": side}))
 
 
 def outcome(evidence: Evidence, threshold: float, vetoes: frozenset[str] | None = None) -> str:

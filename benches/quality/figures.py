@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benches.quality.contenders import PUBLISHED
-from benches.quality.shares import THRESHOLDS, Point, Share
+from benches.quality.shares import THRESHOLDS
+from binary_semantic_cache.proof.shares import Point, Share
 
 __all__ = ["draw_precision", "draw_served", "file_name"]
 

@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 from benches.quality.contenders import ask_contenders
-from benches.quality.evidence import DECISIONS, Embeddings, Evidence, Examiner, outcome
+from benches.quality.evidence import DECISIONS, Evidence, Examiner, outcome
 from benches.quality.pairs import PairSet, lowered
-from benches.quality.shares import THRESHOLDS, Point, Share, curve, measured
+from benches.quality.shares import THRESHOLDS, curve, measured
 from benches.quality.shipped import WITH_JUDGE, Verdicts, ask_cache, served_with_judge
+from binary_semantic_cache.proof.remembering import RememberingEmbedder
+from binary_semantic_cache.proof.shares import Point, Share
 from binary_semantic_cache.text.guards import GUARDS
 
 __all__ = ["CODE_SIMILARITY", "NEAR_THRESHOLDS", "Finding", "find", "least_cosine"]
@@ -84,7 +86,7 @@ def least_cosine(decision: str, shipped: float) -> float:
     return math.cos(math.pi * (1 - CODE_SIMILARITY)) if decision == "codes" else shipped
 
 
-def find(pair_set: PairSet, embeddings: Embeddings, examiner: Examiner) -> Finding:
+def find(pair_set: PairSet, embeddings: RememberingEmbedder, examiner: Examiner) -> Finding:
     """Measures all there is to measure.
 
     Raises:

@@ -5,12 +5,10 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
-__all__ = ["OWN", "SETS", "Messages", "Pair", "PairSet", "last_text", "load", "lowered", "read"]
+from binary_semantic_cache.proof.pairs import Messages, Pair
 
-Messages: TypeAlias = list[dict[str, Any]]
-"""A conversation, as OpenAI's chat API takes it."""
+__all__ = ["OWN", "SETS", "PairSet", "load", "lowered", "read"]
 
 OWN = "own pairs"
 _OWN_FILE = Path(__file__).parent / "pairs.jsonl"
@@ -27,17 +25,6 @@ SETS: Mapping[str, tuple[str, int]] = {
 
 _SEED = 20
 _SMOKE_PAIRS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One row. `a` was asked first and has an answer; `b` is asked now."""
-
-    id: str
-    a: str | Messages
-    b: str | Messages
-    same: bool
-    category: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +63,6 @@ def read(name: str, path: Path, limit: int = 0) -> PairSet:
         drawn = [rows[i] for i in sorted(random.Random(_SEED).sample(range(len(rows)), limit))]
     pairs = [Pair(row["id"], row["a"], row["b"], row["same"] == 1, row["category"]) for row in drawn]
     return PairSet(name, pairs, len(rows), sorted({row["source"] for row in rows}))
-
-
-def last_text(side: str | Messages) -> str:
-    """The prompt, or the text of a conversation's last message: what a cache of bare strings is given."""
-    if isinstance(side, str):
-        return side
-    content = side[-1]["content"]
-    assert isinstance(content, str)
-    return content
 
 
 def lowered(pairs: Sequence[Pair]) -> Iterator[Pair]:

@@ -12,13 +12,15 @@ from typing import Any
 from tqdm import tqdm
 
 from benches.machine import describe
-from benches.quality.evidence import Embeddings, Examiner
+from benches.quality.evidence import Examiner
 from benches.quality.findings import Finding, find, least_cosine
-from benches.quality.pairs import OWN, PairSet, last_text, load
+from benches.quality.pairs import OWN, PairSet, load
 from benches.quality.tables import all_tables, main_table
 from benches.report import stem
 from binary_semantic_cache.embedders.local import LocalEmbedder
 from binary_semantic_cache.errors import MissingExtraError, ModelNotFoundError
+from binary_semantic_cache.proof.pairs import last_text
+from binary_semantic_cache.proof.remembering import RememberingEmbedder
 
 __all__ = ["run"]
 
@@ -42,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
             _say("the documents are not rewritten without them; --docs FOLDER writes elsewhere")
             return 2
     try:
-        embeddings = Embeddings(LocalEmbedder())
+        embeddings = RememberingEmbedder(LocalEmbedder())
     except (MissingExtraError, ModelNotFoundError) as exc:
         _say(f"the local embedder cannot run: {exc}")
         return 2
@@ -99,7 +101,7 @@ def _shown(given: argparse.Namespace) -> list[str]:
     return [f"--{name}" for name in ("full", "smoke") if getattr(given, name)]
 
 
-def _embed(embeddings: Embeddings, sets: Sequence[PairSet]) -> None:
+def _embed(embeddings: RememberingEmbedder, sets: Sequence[PairSet]) -> None:
     texts = {
         variant
         for one in sets

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benches.harness import check_equal
-from benches.quality.evidence import Embeddings, Evidence, outcome, requested
-from benches.quality.pairs import Messages
+from benches.quality.evidence import Evidence, outcome
 from binary_semantic_cache import Hit, Judge, Request, SemanticCache
+from binary_semantic_cache.proof.pairs import Messages, requested
+from binary_semantic_cache.proof.remembering import RememberingEmbedder
 
 __all__ = ["WITH_JUDGE", "Verdicts", "ask_cache", "served_with_judge"]
 
@@ -33,7 +34,7 @@ class Verdicts:
         )
 
 
-def ask_cache(embeddings: Embeddings, pairs: Sequence[Evidence]) -> Verdicts:
+def ask_cache(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> Verdicts:
     """Puts the first prompt of each pair and looks up the second, each pair in a scope of its own.
 
     Raises:
@@ -53,7 +54,7 @@ def ask_cache(embeddings: Embeddings, pairs: Sequence[Evidence]) -> Verdicts:
         return Verdicts(cache.threshold, outcomes)
 
 
-def served_with_judge(embeddings: Embeddings, pairs: Sequence[Evidence]) -> list[bool]:
+def served_with_judge(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> list[bool]:
     """Whether a cache with the shipped judge answers the second prompt of each pair, put and asked as above.
 
     Raises:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benches.quality.contenders import PUBLISHED
 from benches.quality.findings import NEAR_THRESHOLDS, Finding
-from benches.quality.shares import Point, Share
 from benches.quality.shipped import WITH_JUDGE
+from binary_semantic_cache.proof.shares import Point, Share
 from binary_semantic_cache.text.guards import GUARDS
 
 __all__ = ["all_tables", "main_table"]

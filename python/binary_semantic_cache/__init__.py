@@ -18,8 +18,10 @@ except ImportError as exc:
 from .vector.cache import BinarySemanticCache, CacheEntry, CacheStats
 
 if TYPE_CHECKING:
+    from .text.budget import Budget
     from .text.guards import Guards
     from .text.judge import Judge
+    from .text.learned import LearnedPolicy
     from .text.policy import Policy
     from .text.request import Request
     from .text.semantic import SemanticCache
@@ -29,12 +31,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BinarySemanticCache",
+    "Budget",
     "CacheEntry",
     "CacheStats",
     "Guards",
     "HammingSimilarity",
     "Hit",
     "Judge",
+    "LearnedPolicy",
     "Miss",
     "MissReason",
     "Policy",
@@ -45,9 +49,11 @@ __all__ = [
 ]
 
 _AT_FIRST_USE = {
+    "Budget": "text.budget",
     "Guards": "text.guards",
     "Hit": "text.verdict",
     "Judge": "text.judge",
+    "LearnedPolicy": "text.learned",
     "Miss": "text.verdict",
     "MissReason": "text.verdict",
     "Policy": "text.policy",

@@ -1,7 +1,7 @@
 """`bsc`: parse the command line, run one subcommand, turn errors into one line and an exit status.
 
-Exit status: 0 done, 1 a typed error of this package, 2 wrong usage, 130 interrupted, 141 when the reader of
-our output left.
+Exit status: 0 done, 1 a typed error of this package, 2 wrong usage, 3 more wrong answers than were admitted,
+130 interrupted, 141 when the reader of our output left.
 """
 
 import argparse
@@ -10,7 +10,20 @@ import sys
 from collections.abc import Callable, Sequence
 
 from binary_semantic_cache import __version__
-from binary_semantic_cache.cli import demo, export, imports, inspect, model, reembed, serve, verify
+from binary_semantic_cache.cli import (
+    calibrate,
+    demo,
+    evaluate,
+    export,
+    imports,
+    inspect,
+    label,
+    model,
+    reembed,
+    replay,
+    serve,
+    verify,
+)
 from binary_semantic_cache.errors import BinarySemanticCacheError
 
 __all__ = ["build_parser", "main"]
@@ -29,6 +42,11 @@ examples:
   bsc import out.jsonl copy.db     an export, or an older archive, into a cache file
   bsc reembed answers.db           move a cache file to another embedder
   bsc serve --demo                 a caching proxy in front of a model's API, with one to try
+  bsc evaluate pairs.jsonl         how often it is right and wrong on labelled pairs
+  bsc calibrate pairs.jsonl        the threshold that keeps wrong answers within a budget
+  bsc label pairs.jsonl --out labelled.jsonl
+                                   judge pairs in the terminal
+  bsc replay requests.jsonl        what a cache would have saved on a log
 
 `bsc COMMAND --help` tells more about one command.
 """
@@ -52,6 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
     imports.add_parser(subparsers)
     reembed.add_parser(subparsers)
     serve.add_parser(subparsers)
+    evaluate.add_parser(subparsers)
+    calibrate.add_parser(subparsers)
+    label.add_parser(subparsers)
+    replay.add_parser(subparsers)
     return parser
 
 

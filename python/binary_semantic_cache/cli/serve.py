@@ -1,4 +1,4 @@
-"""`bsc serve`: options and exit status; the work is in `proxy.server`."""
+"""`bsc serve`: options and exit status; the work is in `proxy.processes`."""
 
 import argparse
 import getpass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     # The name alone is all that is needed here: `argparse` gives its return type no public one.
     from argparse import _SubParsersAction
 
-    from binary_semantic_cache.proxy.configuration import Configuration
+    from binary_semantic_cache.proxy.configuration.reading import Configuration
     from binary_semantic_cache.proxy.settings import ProxySettings
 
     Subparsers = _SubParsersAction[argparse.ArgumentParser]
@@ -96,7 +96,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def _configured(namespace: argparse.Namespace) -> int:
-    from binary_semantic_cache.proxy.configuration import read_configuration
+    from binary_semantic_cache.proxy.configuration.reading import read_configuration
 
     options = _options(namespace)
     if namespace.demo:
@@ -106,7 +106,7 @@ def _configured(namespace: argparse.Namespace) -> int:
     path = namespace.config or os.environ.get("BSC_CONFIG") or None
     configuration = read_configuration(path, environment=os.environ, options=options)
     if namespace.print_config:
-        from binary_semantic_cache.proxy.configuration_text import configuration_text
+        from binary_semantic_cache.proxy.configuration.text import configuration_text
 
         print(configuration_text(configuration), end="")
         return 0
@@ -131,8 +131,8 @@ def _options(namespace: argparse.Namespace) -> dict[str, tuple[str, str]]:
 
 def _serve(configuration: "Configuration", settings: "ProxySettings", *, is_demo: bool = False) -> int:
     from binary_semantic_cache.cli.serve_banner import banner, demo_banner
-    from binary_semantic_cache.proxy.server import Started, run
-    from binary_semantic_cache.proxy.server_log import log_to_stderr
+    from binary_semantic_cache.proxy.processes.server import Started, run
+    from binary_semantic_cache.proxy.processes.server_log import log_to_stderr
 
     log_to_stderr(settings.log.level)
 
@@ -146,7 +146,7 @@ def _serve(configuration: "Configuration", settings: "ProxySettings", *, is_demo
 
 
 def _demonstrate(configuration: "Configuration") -> int:
-    from binary_semantic_cache.proxy.demo_upstream import running_demo_upstream
+    from binary_semantic_cache.proxy.demo.upstream import running_demo_upstream
 
     settings = configuration.settings
     _install_model(settings.cache.embedder)

@@ -7,7 +7,7 @@ from binary_semantic_cache import __version__
 
 if TYPE_CHECKING:
     # Names alone: at run time this module must not pull the server in.
-    from binary_semantic_cache.proxy.server import Started
+    from binary_semantic_cache.proxy.processes.server import Started
     from binary_semantic_cache.proxy.settings import ProxySettings
 
 __all__ = ["DEMO_QUESTIONS", "banner", "demo_banner"]

@@ -28,6 +28,7 @@ _logger = logging.getLogger(__name__)
 
 __all__ = ["BrokenOffError", "Flight", "Head"]
 
+_TOGETHER_BYTES = 64 * 1024
 _AHEAD_BYTES = 256 * 1024
 """How far the upstream may be read ahead of who reads fastest."""
 
@@ -129,8 +130,8 @@ class Flight:
         try:
             while True:
                 while reader.at < self._dropped + len(self._chunks):
-                    chunk = self._chunks[reader.at - self._dropped]
-                    reader.at += 1
+                    chunk, n = self._joined_from(reader.at - self._dropped)
+                    reader.at += n
                     reader.n_bytes += len(chunk)
                     yield chunk
                     self._read.set()
@@ -143,6 +144,17 @@ class Flight:
         finally:
             self._readers.remove(reader)
             self._read.set()
+
+    def _joined_from(self, at: int) -> tuple[bytes, int]:
+        """What waits from a chunk on, together up to a limit, and how many chunks that is.
+
+        Who comes late would else write thousands of small chunks without once giving way to the loop.
+        """
+        end, size = at, 0
+        while end < len(self._chunks) and (end == at or size + len(self._chunks[end]) <= _TOGETHER_BYTES):
+            size += len(self._chunks[end])
+            end += 1
+        return (self._chunks[at] if end == at + 1 else b"".join(self._chunks[at:end])), end - at
 
     async def whole(self) -> Answer | None:
         """The whole answer when its last byte is there; `None` as soon as there will be none."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.stores import Saving
+from binary_semantic_cache.text.budget import BudgetClass
 from binary_semantic_cache.text.decision import Judgement
 from binary_semantic_cache.text.verdict import Hit, MissReason, Verdict
 
@@ -43,6 +44,11 @@ class SemanticCacheStats:
     saved_tokens: int = 0
     saved_cost: float = 0.0
     saved_seconds: float = 0.0
+
+    shadowed: int = 0
+    """Misses of shadow mode: what would have been hits."""
+    budget: dict[str, BudgetClass] = field(default_factory=dict)
+    """Judged hits by class of requests, where there is a budget."""
 
     @property
     def hits(self) -> int:
@@ -107,7 +113,9 @@ class Counters:
         with self.lock:
             self._named[group][name] += 1
 
-    def stats(self, *, entries: int, n_bytes: int, index_bytes: int) -> SemanticCacheStats:
+    def stats(
+        self, *, entries: int, n_bytes: int, index_bytes: int, budget: dict[str, BudgetClass]
+    ) -> SemanticCacheStats:
         """All of it at one moment."""
         with self.lock:
             numbers, named = self._numbers, self._named
@@ -131,6 +139,8 @@ class Counters:
                 saved_tokens=numbers["saved_tokens"],
                 saved_cost=self._cost,
                 saved_seconds=self._seconds,
+                shadowed=named["misses"][MissReason.SHADOW.value],
+                budget=budget,
             )
 
     def _saved(self, saving: Saving) -> None:

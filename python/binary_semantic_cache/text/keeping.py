@@ -12,6 +12,7 @@ from binary_semantic_cache.text.deadline import Guarded, UnavailableError
 from binary_semantic_cache.text.eviction import SAMPLE, Resident
 from binary_semantic_cache.text.lookup import Asked, Lookup
 from binary_semantic_cache.text.mirror import Mirror
+from binary_semantic_cache.text.oversight import Oversight
 from binary_semantic_cache.text.payload import encode_response
 from binary_semantic_cache.text.settings import Settings
 from binary_semantic_cache.text.vectors import pack
@@ -39,6 +40,7 @@ class Keeper:
         store_calls: Guarded[Any],
         mirror: Mirror,
         lookup: Lookup,
+        oversight: Oversight,
         counters: Counters,
         clock: Clock,
         settings: Settings,
@@ -47,6 +49,7 @@ class Keeper:
         self._store_calls = store_calls
         self._mirror = mirror
         self._lookup = lookup
+        self._oversight = oversight
         self._counters = counters
         self._clock = clock
         self._settings = settings
@@ -100,6 +103,7 @@ class Keeper:
             return None
         (entry_id,) = self._store_calls.call(lambda: self._store.put_many([entry]), deadline)
         self._counters.add("puts")
+        self._oversight.answered(asked.question, answer)
         self._store_calls.call(lambda: self._tidy(entry_id), deadline)
         return int(entry_id)
 

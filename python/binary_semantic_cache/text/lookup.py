@@ -18,6 +18,7 @@ from binary_semantic_cache.text.decision import Decision, Judgement, Query
 from binary_semantic_cache.text.explanation import Explanation
 from binary_semantic_cache.text.fingerprint import Fingerprint, Fingerprinter
 from binary_semantic_cache.text.mirror import Mirror
+from binary_semantic_cache.text.oversight import Oversight, Question
 from binary_semantic_cache.text.payload import decode_response
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.request import Request
@@ -40,6 +41,7 @@ class Asked:
     model: str | None
     exact_only: tuple[MissReason, str] | None
     """Why it is not matched by meaning, as far as that is known."""
+    question: Question
     coded: CodedText | None = None
 
 
@@ -57,6 +59,7 @@ class Lookup:
         fingerprinter: Fingerprinter,
         credence: Credence,
         policy: Policy,
+        oversight: Oversight,
         counters: Counters,
         clock: Clock,
         timeout_seconds: float,
@@ -70,6 +73,7 @@ class Lookup:
         self._fingerprinter = fingerprinter
         self._credence = credence
         self._policy = policy
+        self._oversight = oversight
         self._counters = counters
         self._clock = clock
         self._timeout_seconds = timeout_seconds
@@ -88,17 +92,12 @@ class Lookup:
                 why = MissReason.EXACT_ONLY, prompt.exact_only.value
         elif not fingerprint.text:
             why = MissReason.EXACT_ONLY, "no_text"
-        return Asked(fingerprint, model, why)
+        question = Question(fingerprint.key, fingerprint.text, prompt, scope)
+        return Asked(fingerprint, model, why, question)
 
     def exact(self, asked: Asked, deadline: float) -> Hit | None:
-        """The answer to the very same request. Raises `UnavailableError`."""
-        now = self._clock.now()
-        stored = self._found(asked, now, deadline)
-        if stored is None:
-            return None
-        hit = self._hit(stored, "exact", 1.0, NO_PAIR)
-        self._used(stored, now)
-        return hit
+        """The answer to the very same request, if it may be served. Raises `UnavailableError`."""
+        return None if self._oversight.is_shadow else self._exact(asked, deadline)
 
     def verdict(self, asked: Asked, threshold: float, deadline: float) -> Verdict:
         """Hit or miss, counted."""
@@ -108,6 +107,7 @@ class Lookup:
             _logger.exception("a lookup failed: %s", type(exc).__name__, exc_info=False)
             self._counters.add_named("failures", "lookup")
             verdict = Miss(MissReason.FAILED, None, type(exc).__name__)
+        verdict = self._oversight.shadowed(verdict)
         self._counters.verdict(verdict)
         return verdict
 
@@ -160,7 +160,7 @@ class Lookup:
             threshold=threshold,
             radius=radius(threshold, self._code_bits),
             candidates=() if judgement is None else judgement.candidates,
-            verdict=self._outcome(asked, stored, why, judgement),
+            verdict=self._oversight.explained(asked.question, self._outcome(asked, stored, why, judgement)),
         )
 
     def near(self, asked: Asked, bits: int, limit: int) -> list[Stored]:
@@ -177,6 +177,15 @@ class Lookup:
         read = (self._store.get(entry_id, scope, near.code(at), now) for at, entry_id in enumerate(near.ids))
         return [stored for stored in read if stored is not None]
 
+    def _exact(self, asked: Asked, deadline: float) -> Hit | None:
+        now = self._clock.now()
+        stored = self._found(asked, now, deadline)
+        if stored is None:
+            return None
+        hit = self._hit(stored, "exact", 1.0, NO_PAIR)
+        self._used(stored, now)
+        return hit
+
     def _found(self, asked: Asked, now: float, deadline: float) -> Stored | None:
         key, scope = asked.fingerprint.key, asked.fingerprint.scope
         stored = self._store_calls.call(lambda: self._store.find(key, now), deadline)
@@ -184,12 +193,14 @@ class Lookup:
 
     def _verdict(self, asked: Asked, threshold: float, deadline: float) -> Verdict:
         try:
-            hit = self.exact(asked, deadline)
+            hit = self._exact(asked, deadline)
         except UnavailableError as exc:
             return self._store_miss(exc)
         if hit is not None:
             return hit
         self.classify(asked)
+        if asked.exact_only is None and (stopped := self._oversight.stopped(asked.question)) is not None:
+            return stopped
         if asked.exact_only is None:
             try:
                 self.code(asked, deadline)
@@ -207,6 +218,10 @@ class Lookup:
             verdict = self._outcome(asked, None, None, judgement)
         except UnavailableError as exc:
             return self._store_miss(exc)
+        if isinstance(verdict, Hit) and verdict.kind == "semantic":
+            held_back = self._oversight.held_back(asked.question, verdict, judgement.candidates[-1])
+            if held_back is not None:
+                return held_back
         if judgement.served is not None:
             self._used(judgement.served, self._clock.now())
         return verdict

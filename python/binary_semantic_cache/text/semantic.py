@@ -13,6 +13,7 @@ from binary_semantic_cache.embedders import Embedder
 from binary_semantic_cache.errors import InvalidValueError, StoreError
 from binary_semantic_cache.stores import Store
 from binary_semantic_cache.text.answering import Answering
+from binary_semantic_cache.text.budget import Budget, LiveBudget, opened_ledger
 from binary_semantic_cache.text.cached import KeyFunction, wrap
 from binary_semantic_cache.text.canonical import JSON
 from binary_semantic_cache.text.clock import Clock
@@ -29,9 +30,11 @@ from binary_semantic_cache.text.flight import Flights
 from binary_semantic_cache.text.identity import identity
 from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.keeping import Keeper
+from binary_semantic_cache.text.learned import LearnedPolicy
 from binary_semantic_cache.text.lookup import Asked, Lookup
 from binary_semantic_cache.text.mirror import Mirror
 from binary_semantic_cache.text.opening import check_judge, opened_embedder, opened_store, shipped_guards
+from binary_semantic_cache.text.oversight import Oversight
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.removal import ANY_SCOPE, AnyScope, Invalidated, Removal
 from binary_semantic_cache.text.request import Request
@@ -51,6 +54,9 @@ from binary_semantic_cache.text.workers import Workers
 __all__ = ["Invalidated", "SemanticCache"]
 
 _logger = logging.getLogger(__name__)
+
+
+_MODES = ("on", "shadow")
 
 
 class SemanticCache:
@@ -75,6 +81,10 @@ class SemanticCache:
         verifier: called with the prompt and a candidate's prompt before a semantic hit; false makes it a
             miss.
         policy: classes of questions that meaning must not answer; `None` for the shipped table.
+        learned: serves only entries of which it has learned that they are right; `None` for the threshold
+            alone.
+        budget: has a share of the hits judged, and stops serving by meaning where too many are wrong.
+        mode: `on`, or `shadow`: verdicts are counted and told, and nothing is served.
         guards: what sees that two prompts ask for different things; `None` for the shipped ones.
         judge: weighs what the guards let pass, and lets candidates in that are further away; `None` for none.
             `threshold` is then its `least_cosine` unless given.
@@ -106,6 +116,9 @@ class SemanticCache:
         sliding_ttl: bool = False,
         verifier: Verifier | None = None,
         policy: Policy | None = None,
+        learned: LearnedPolicy | None = None,
+        budget: Budget | None = None,
+        mode: str = "on",
         guards: PairGuards | None = None,
         judge: Judge | None = None,
         vectors: str = "int8",
@@ -136,6 +149,10 @@ class SemanticCache:
             tool_calls=tool_calls,
             prices=checked_prices(prices or {}),
         )
+        if mode not in _MODES:
+            raise InvalidValueError(f"expected mode among {', '.join(_MODES)}, got {mode!r}")
+        self._budget = None if budget is None else LiveBudget(budget, opened_ledger(budget, path_or_store))
+        self._oversight = Oversight(shadow=mode == "shadow", budget=self._budget, learned=learned)
         encoder = RustBinaryEncoder(self._embedder.dimension, code_bits, seed)
         guards = shipped_guards() if guards is None else guards
         self._store, self._owns_store = opened_store(path_or_store)
@@ -175,6 +192,7 @@ class SemanticCache:
             fingerprinter=self._fingerprinter,
             credence=credence,
             policy=Policy() if policy is None else policy,
+            oversight=self._oversight,
             counters=self._counters,
             clock=clock,
             timeout_seconds=self._settings.timeout_seconds,
@@ -185,6 +203,7 @@ class SemanticCache:
             store_calls=store_calls,
             mirror=self._mirror,
             lookup=self._lookup,
+            oversight=self._oversight,
             counters=self._counters,
             clock=clock,
             settings=self._settings,
@@ -222,6 +241,15 @@ class SemanticCache:
         """Where entries are kept."""
         return self._store
 
+    @property
+    def budget(self) -> LiveBudget | None:
+        """What was judged, by class, and the way to serve a stopped class again; `None` without a budget."""
+        return self._budget
+
+    def settle(self, timeout_seconds: float = 5.0) -> bool:
+        """Waits until every answer that is to be judged in the background has been; whether in time."""
+        return self._oversight.settle(seconds("timeout_seconds", timeout_seconds))
+
     def pseudonym(self, name: bytes) -> str:
         """32 hex digits that stand for `name`: the same in all processes and for all the life of the store.
 
@@ -249,6 +277,7 @@ class SemanticCache:
 
     def close(self) -> None:
         """Writes what is not written and lets go of the store, if the cache opened it."""
+        self._oversight.close()
         self._workers.close()
         if self._owns_store:
             with suppress(StoreError):
@@ -509,7 +538,10 @@ class SemanticCache:
         """Counters of this cache in this process, and the size of the store."""
         size = self._store.stats()
         return self._counters.stats(
-            entries=size.entries, n_bytes=size.n_bytes, index_bytes=self._mirror.nbytes
+            entries=size.entries,
+            n_bytes=size.n_bytes,
+            index_bytes=self._mirror.nbytes,
+            budget={} if self._budget is None else self._budget.classes(),
         )
 
     def _look_up(
@@ -545,3 +577,5 @@ def _log(verdict: Verdict) -> None:
         _logger.debug("%s hit, entry %d, similarity %.3f", verdict.kind, verdict.entry_id, verdict.similarity)
     else:
         _logger.debug("miss: %s", verdict.reason.value)
+        if verdict.would_serve is not None:
+            _log(verdict.would_serve)

@@ -4,9 +4,9 @@ from binary_semantic_cache.text.judge import Judge
 
 __all__ = ["default_threshold"]
 
-# Fingerprint prefix: least cosine. The loosest step of 0.02 at which, with guards and policy, the upper 95 %
-# bound of the share of traps served is under 5 % on the adversarial questions of `make bench-quality`
-# (docs/quality.md).
+# Fingerprint prefix: least cosine. all-MiniLM-L6-v2: of `bsc calibrate fow_questions.jsonl --of traps
+# --budget 0.05 --step 0.02` on the adversarial questions of fow-cache 0.1 (147 traps; docs/quality.md names
+# the file): with guards and policy at most 5 % of such traps are served, with confidence 95 %.
 _MEASURED = {"all-MiniLM-L6-v2": 0.82}
 # An embedder nobody measured: few models put different questions so near, and the guards see to those.
 _UNMEASURED = 0.90

@@ -30,6 +30,14 @@ class MissReason(StrEnum):
     """The request is never matched by meaning: a tool call, an attachment, or as the caller asked."""
     TOO_LONG = "too_long"
     """The embedder would not see the whole text."""
+    SHADOW = "shadow"
+    """Nothing is served in shadow mode; `would_serve` has the hit."""
+    BUDGET = "budget"
+    """Too many hits of this class were wrong: it is answered by exact matches only until it is reset."""
+    AUDIT = "audit"
+    """It would have been served, but is asked anew: whether that would have been right is judged."""
+    LEARNING = "learning"
+    """The learned policy does not yet know the nearest entry well enough to serve it."""
     UNUSABLE = "unusable"
     """The prompt is no Unicode text, or the request cannot be read."""
     EMBEDDER_FAILED = "embedder_failed"
@@ -105,6 +113,8 @@ class Miss:
     """The entry that came nearest, if any did."""
     detail: str = field(default="", compare=False)
     """More about the reason: the guard, the policy class, the class of an error. Never text of a prompt."""
+    would_serve: Hit | None = field(default=None, compare=False)
+    """In shadow mode: what would have been served."""
 
     def __bool__(self) -> Literal[False]:
         return False

@@ -21,9 +21,9 @@ from binary_semantic_cache.proxy.admin.audit import Audit
 from binary_semantic_cache.proxy.admin.changing import Changing
 from binary_semantic_cache.proxy.admin.doors import Doors, KnownHosts, check_origin, is_loopback
 from binary_semantic_cache.proxy.admin.reading import Reading
-from binary_semantic_cache.proxy.metrics import Metrics
-from binary_semantic_cache.proxy.recents import Recents
 from binary_semantic_cache.proxy.settings import ProxySettings
+from binary_semantic_cache.proxy.watching.metrics import Metrics
+from binary_semantic_cache.proxy.watching.recents import Recents
 from binary_semantic_cache.text.semantic import SemanticCache
 
 __all__ = ["create_admin_app"]

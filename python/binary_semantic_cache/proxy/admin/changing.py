@@ -11,7 +11,7 @@ from binary_semantic_cache.proxy.admin.answers import Fault, json_answer, json_b
 from binary_semantic_cache.proxy.admin.audit import Audit
 from binary_semantic_cache.proxy.admin.reading import recent_of
 from binary_semantic_cache.proxy.admin.shown import invalidated_json
-from binary_semantic_cache.proxy.recents import Recents
+from binary_semantic_cache.proxy.watching.recents import Recents
 from binary_semantic_cache.text.semantic import Invalidated, SemanticCache
 
 __all__ = ["EVERYTHING", "Changing"]

@@ -12,9 +12,9 @@ from binary_semantic_cache import __version__
 from binary_semantic_cache.proxy.admin.answers import Fault, json_answer, json_body
 from binary_semantic_cache.proxy.admin.audit import Audit
 from binary_semantic_cache.proxy.admin.shown import entry_json, explanation_json, record_json
-from binary_semantic_cache.proxy.metrics import Metrics
-from binary_semantic_cache.proxy.recents import EntryUse, Recents
 from binary_semantic_cache.proxy.settings import ProxySettings
+from binary_semantic_cache.proxy.watching.metrics import Metrics
+from binary_semantic_cache.proxy.watching.recents import EntryUse, Recents
 from binary_semantic_cache.text.request import Request as Asked
 from binary_semantic_cache.text.semantic import SemanticCache
 

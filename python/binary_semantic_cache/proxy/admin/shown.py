@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from binary_semantic_cache.proxy.observe import Record
-from binary_semantic_cache.proxy.recents import EntryUse
+from binary_semantic_cache.proxy.watching.recents import EntryUse
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.explanation import Explanation
 from binary_semantic_cache.text.semantic import Invalidated

@@ -53,7 +53,9 @@ struct Kernel {
 fn kernel(isa: Isa) -> &'static Kernel {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => &avx512::KERNEL,
+        Isa::Avx512 if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") => {
+            &avx512::KERNEL
+        }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512 => &avx2::KERNEL,
         _ => &scalar::KERNEL,

@@ -1,0 +1,1 @@
+"""The proxy as processes: sockets, workers, signals, start and end."""

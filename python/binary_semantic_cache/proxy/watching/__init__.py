@@ -1,0 +1,1 @@
+"""Who is told of requests: metrics, traces, the access log, and what the admin's page shows."""
