@@ -6,7 +6,7 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 BUILT := $(VENV)/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-instructions bench-quality bench-learned bench-smoke soak wheel model model-wheel clean
+.PHONY: help demo test test-rust test-python torture test-neon build lint format bench bench-instructions bench-quality bench-learned train-judge bench-smoke soak wheel model model-wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -41,6 +41,7 @@ lint: $(BUILT)  ## rustfmt, clippy, ruff, mypy, stubtest, import-linter, cargo-d
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy benches
+	$(BIN)/mypy training
 	$(BIN)/python -m mypy.stubtest binary_semantic_cache.binary_semantic_cache_rs
 	$(BIN)/lint-imports
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
@@ -59,6 +60,9 @@ bench-quality: $(BUILT)  ## right and wrong answers served on labelled pairs (2 
 
 bench-learned: $(BUILT)  ## whether the learned policy keeps its budget, 20 seeds (minutes; docs/budget.md)
 	$(BIN)/python -m benches.learned
+
+train-judge: $(BUILT)  ## the judge's model anew, the same bytes each time (needs `make model`; 3 minutes; docs/judge.md)
+	$(BIN)/python -m training.judge train
 
 bench-instructions: $(BUILT)  ## instructions of kernels and calls under callgrind, against the record (needs valgrind)
 	$(BIN)/python -m benches.instructions

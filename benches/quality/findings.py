@@ -10,7 +10,7 @@ from benches.quality.contenders import ask_contenders
 from benches.quality.evidence import DECISIONS, Evidence, Examiner, outcome
 from benches.quality.pairs import PairSet, lowered
 from benches.quality.shares import THRESHOLDS, curve, measured
-from benches.quality.shipped import Verdicts, ask_cache
+from benches.quality.shipped import WITH_JUDGE, Verdicts, ask_cache, served_with_judge
 from binary_semantic_cache.proof.remembering import RememberingEmbedder
 from binary_semantic_cache.proof.shares import Point, Share
 from binary_semantic_cache.text.guards import GUARDS
@@ -101,6 +101,7 @@ def find(pair_set: PairSet, embeddings: RememberingEmbedder, examiner: Examiner)
         name: [decide(one, least_cosine(name, at)) for one in evidence] for name, decide in DECISIONS.items()
     }
     served["as shipped"] = [said in ("exact", "semantic") for said in verdicts.outcomes]
+    served[WITH_JUDGE] = served_with_judge(embeddings, evidence)
     whole = DECISIONS["as shipped"]
     return Finding(
         pair_set=pair_set,

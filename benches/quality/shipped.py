@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from benches.harness import check_equal
 from benches.quality.evidence import Evidence, outcome
-from binary_semantic_cache import Hit, Request, SemanticCache
+from binary_semantic_cache import Hit, Judge, Request, SemanticCache
 from binary_semantic_cache.proof.pairs import Messages, requested
 from binary_semantic_cache.proof.remembering import RememberingEmbedder
 
-__all__ = ["Verdicts", "ask_cache"]
+__all__ = ["WITH_JUDGE", "Verdicts", "ask_cache", "served_with_judge"]
+
+WITH_JUDGE = "with judge"
+"""The name of a cache that has the shipped judge, too."""
 
 _ANSWER = "the answer to the first prompt"
 
@@ -49,6 +52,24 @@ def ask_cache(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> Ver
                 check_equal(evidence.pair.id, "SemanticCache", _ANSWER, verdict.response)
             outcomes.append(said)
         return Verdicts(cache.threshold, outcomes)
+
+
+def served_with_judge(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> list[bool]:
+    """Whether a cache with the shipped judge answers the second prompt of each pair, put and asked as above.
+
+    Raises:
+        UnequalResultsError: it served what a guard objects to.
+    """
+    served = []
+    with SemanticCache(embedder=embeddings, judge=Judge()) as cache:
+        for i, evidence in enumerate(pairs):
+            scope = {"pair": i}
+            cache.put(_given(evidence.pair.a), _ANSWER, scope=scope)
+            verdict = cache.lookup(_given(evidence.pair.b), scope=scope)
+            if isinstance(verdict, Hit) and verdict.kind == "semantic":
+                check_equal(evidence.pair.id, "SemanticCache", frozenset(), evidence.vetoes)
+            served.append(bool(verdict))
+    return served
 
 
 def _given(side: str | Messages) -> str | Request:

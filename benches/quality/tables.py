@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benches.quality.contenders import PUBLISHED
 from benches.quality.findings import NEAR_THRESHOLDS, Finding
+from benches.quality.shipped import WITH_JUDGE
 from binary_semantic_cache.proof.shares import Point, Share
 from binary_semantic_cache.text.guards import GUARDS
 
@@ -35,14 +36,15 @@ def _short(findings: Sequence[Finding]) -> str:
     for finding in findings:
         points = {**finding.decisions, **finding.contenders}
         shipped = points.pop("as shipped")
+        judged = points.pop(WITH_JUDGE)
         del points["codes"], points["cosine + guards"]
         named = f"{finding.name} ({shipped.served.n:,} / {shipped.traps.n:,})"
         both = " / ".join(
             _with_interval(share) if share.n else "-" for share in (shipped.served, shipped.traps)
         )
-        rows.append([named, both, *map(_both, points.values())])
+        rows.append([named, both, _both(judged), *map(_both, points.values())])
     others = ["cosine alone", *findings[0].contenders]
-    return _table(["pairs (should hit / traps)", "as shipped: served / traps", *others], rows)
+    return _table(["pairs (should hit / traps)", "as shipped: served / traps", WITH_JUDGE, *others], rows)
 
 
 def main_table(findings: Sequence[Finding]) -> str:

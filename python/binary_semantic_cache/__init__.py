@@ -20,6 +20,7 @@ from .vector.cache import BinarySemanticCache, CacheEntry, CacheStats
 if TYPE_CHECKING:
     from .text.budget import Budget
     from .text.guards import Guards
+    from .text.judge import Judge
     from .text.learned import LearnedPolicy
     from .text.policy import Policy
     from .text.request import Request
@@ -36,6 +37,7 @@ __all__ = [
     "Guards",
     "HammingSimilarity",
     "Hit",
+    "Judge",
     "LearnedPolicy",
     "Miss",
     "MissReason",
@@ -50,6 +52,7 @@ _AT_FIRST_USE = {
     "Budget": "text.budget",
     "Guards": "text.guards",
     "Hit": "text.verdict",
+    "Judge": "text.judge",
     "LearnedPolicy": "text.learned",
     "Miss": "text.verdict",
     "MissReason": "text.verdict",

@@ -179,6 +179,36 @@ class TextGuards:
     def check(self, prompt: str, candidates: Sequence[str]) -> list[list[tuple[str, str]]]:
         """For each candidate, every veto as (guard, detail)."""
 
+@final
+class TextJudge:
+    """How likely is it that two prompts have one answer? `binary_semantic_cache.text.judge` wraps this."""
+
+    feature_names: ClassVar[tuple[str, ...]]
+    """The names of the features, in order."""
+
+    def __new__(cls, guards: TextGuards, model: str) -> TextJudge: ...
+    @property
+    def embedding_dim(self) -> int:
+        """Numbers of an embedding."""
+
+    def features(
+        self,
+        prompt: str,
+        embedding: NDArray[np.float32],
+        candidates: Sequence[str],
+        packed: Sequence[bytes],
+    ) -> NDArray[np.float32]:
+        """The features of the prompt with each candidate, a row each; nan where there is no vector."""
+
+    def score(
+        self,
+        prompt: str,
+        embedding: NDArray[np.float32],
+        candidates: Sequence[str],
+        packed: Sequence[bytes],
+    ) -> list[float | None]:
+        """For each candidate, the probability that its answer answers the prompt; `None` without a vector."""
+
 def slice_codes(codes: NDArray[np.uint64], heads: NDArray[np.uint16], tails: NDArray[np.uint16]) -> None:
     """Cuts `(32 n, 4)` codes of 256 bits into `heads` `(n, 9, 32)` and `tails` `(n, 7, 32)`, both written.
 

@@ -20,6 +20,7 @@ from binary_semantic_cache.cli import (
     label,
     model,
     reembed,
+    replay,
     serve,
     verify,
 )
@@ -45,6 +46,7 @@ examples:
   bsc calibrate pairs.jsonl        the threshold that keeps wrong answers within a budget
   bsc label pairs.jsonl --out labelled.jsonl
                                    judge pairs in the terminal
+  bsc replay requests.jsonl        what a cache would have saved on a log
 
 `bsc COMMAND --help` tells more about one command.
 """
@@ -71,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_parser(subparsers)
     calibrate.add_parser(subparsers)
     label.add_parser(subparsers)
+    replay.add_parser(subparsers)
     return parser
 
 

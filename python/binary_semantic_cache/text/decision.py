@@ -13,6 +13,7 @@ from binary_semantic_cache.binary_semantic_cache_rs import cosines
 from binary_semantic_cache.stores import Store, Stored
 from binary_semantic_cache.text.credence import Credence
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
+from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.mirror import Mirror, Neighbours
 from binary_semantic_cache.text.vectors import radius
 from binary_semantic_cache.text.verdict import Candidate, MissReason, Veto
@@ -64,13 +65,14 @@ class Judgement:
 
 
 class Decision:
-    """Candidates by Hamming distance, exact re-scoring, guards, verifier: each can only veto.
+    """Candidates by Hamming distance, exact re-scoring, guards, judge, verifier: each can only veto.
 
     Args:
         store: holds vectors and bodies.
         store_calls: how to call it.
         mirror: the index of it.
         guards: `None` for none.
+        judge: `None` for none.
         verifier: `None` for none.
         credence: whether to believe the store.
         pair: the keyed hash of two keys, for pairs that were reported.
@@ -85,6 +87,7 @@ class Decision:
         store_calls: Guarded[Any],
         mirror: Mirror,
         guards: PairGuards | None,
+        judge: Judge | None,
         verifier: Verifier | None,
         credence: Credence,
         pair: Callable[[bytes, bytes], bytes],
@@ -95,6 +98,7 @@ class Decision:
         self._store_calls = store_calls
         self._mirror = mirror
         self._guards = guards
+        self._judge = judge
         self._verifier = verifier
         self._verifier_calls: Guarded[object] = Guarded("verifier", bounded=False)
         self._credence = credence
@@ -135,7 +139,7 @@ class Decision:
                 judged.append(replace(candidate, refused=MissReason.BELOW_THRESHOLD))
                 break
             this_pair = self._pair(query.key, stored.entry.key)
-            candidate, why = self._judged(query, candidate, this_pair, deadline)
+            candidate, why = self._judged(query, candidate, packed[at], this_pair, deadline)
             if far:
                 candidate = replace(candidate, refused=MissReason.BELOW_THRESHOLD)
             judged.append(candidate)
@@ -190,22 +194,30 @@ class Decision:
         return self._credence.near(stored, entry_id, query.scope, code, vector, now)
 
     def _judged(
-        self, query: Query, candidate: Candidate, pair: bytes, deadline: float
+        self, query: Query, candidate: Candidate, vector: bytes, pair: bytes, deadline: float
     ) -> tuple[Candidate, str]:
-        assert candidate.prompt is not None
+        prompt = candidate.prompt
+        assert prompt is not None
         if self._mirror.is_forbidden(pair):
             return replace(candidate, refused=MissReason.REPORTED), ""
         if self._guards is not None:
             try:
-                (vetoes,) = self._guards.check(query.text, [candidate.prompt])
+                (vetoes,) = self._guards.check(query.text, [prompt])
             except Exception as exc:  # guards of the caller's own; what they do not clear is not served
                 _logger.warning("the guards failed: %s", type(exc).__name__)
                 return replace(candidate, refused=MissReason.GUARD), f"failed: {type(exc).__name__}"
             if vetoes:
                 named = ", ".join(dict.fromkeys(veto.guard for veto in vetoes))
                 return replace(candidate, vetoes=tuple(vetoes), refused=MissReason.GUARD), named
+        if self._judge is not None:
+            # A vector that is kept may be damaged: what cannot be judged is not served.
+            (probability,) = self._judge.score(query.text, query.embedding, [prompt], [vector])
+            candidate = replace(candidate, probability=probability)
+            if probability is None or probability < self._judge.least_probability:
+                why = "no vector" if probability is None else f"{probability:.3f}"
+                return replace(candidate, refused=MissReason.JUDGE), why
         if self._verifier is not None:
-            verifier, prompt = self._verifier, candidate.prompt
+            verifier = self._verifier
             try:
                 agreed = self._verifier_calls.call(lambda: verifier(query.text, prompt), deadline)
             except UnavailableError as exc:

@@ -55,6 +55,8 @@ class Explanation:
             lines += [f"{'':37}veto {veto}" for veto in candidate.vetoes]
             if not candidate.vetoes and candidate.refused is not MissReason.REPORTED:
                 lines.append(f"{'':37}no guard objects")
+            if candidate.probability is not None:
+                lines.append(f"{'':37}judge {candidate.probability:.3f}")
             if candidate.refused is not None and not candidate.vetoes:
                 lines.append(f"{'':37}{candidate.refused.value}")
         lines.append(f"decision   {_decision(self.verdict)}")

@@ -53,7 +53,8 @@ class Guards:
                 raise InvalidTypeError(f"expected lines for table {name}, got one string: {added!r}")
             lines[name] += added
         try:
-            self._native = TextGuards(lexicon, lines, disabled=off)
+            self.native = TextGuards(lexicon, lines, disabled=off)
+            """What does the work; a judge builds on it."""
         except TypeError as exc:
             raise InvalidTypeError(f"expected lines of tables as strings: {exc}") from exc
         except UnicodeEncodeError as exc:
@@ -86,7 +87,7 @@ class Guards:
         if isinstance(candidates, str):
             raise InvalidTypeError(f"expected a list of candidates, got one string: {candidates[:40]!r}")
         try:
-            found = self._native.check(prompt, candidates)
+            found = self.native.check(prompt, candidates)
         except TypeError as exc:
             raise InvalidTypeError(f"expected a string and a list of strings: {exc}") from exc
         return [[Veto(guard, detail) for guard, detail in vetoes] for vetoes in found]

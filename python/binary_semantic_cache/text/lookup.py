@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Literal
 
@@ -247,7 +247,8 @@ class Lookup:
             assert judgement.reason is not None
             return Miss(judgement.reason, nearest, judgement.detail)
         chosen = next(candidate for candidate in candidates if candidate.refused is None)
-        return self._hit(judgement.served, "semantic", chosen.similarity, judgement.pair)
+        hit = self._hit(judgement.served, "semantic", chosen.similarity, judgement.pair)
+        return replace(hit, probability=chosen.probability)
 
     def _hit(self, stored: Stored, kind: Literal["exact", "semantic"], similarity: float, pair: bytes) -> Hit:
         entry = stored.entry

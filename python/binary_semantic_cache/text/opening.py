@@ -6,8 +6,10 @@ from binary_semantic_cache.embedders import Embedder
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
 from binary_semantic_cache.stores import Store
 from binary_semantic_cache.text.decision import PairGuards
+from binary_semantic_cache.text.judge import Judge
+from binary_semantic_cache.text.vectors import VectorFormat
 
-__all__ = ["opened_embedder", "opened_store", "shipped_guards"]
+__all__ = ["check_judge", "opened_embedder", "opened_store", "shipped_guards"]
 
 
 def opened_store(path_or_store: str | PathLike[str] | Store | None) -> tuple[Store, bool]:
@@ -46,3 +48,23 @@ def shipped_guards() -> PairGuards:
     from binary_semantic_cache.text.guards import Guards
 
     return Guards()
+
+
+def check_judge(judge: Judge | None, embedder: Embedder, vectors: VectorFormat) -> None:
+    """Makes sure that the judge, if there is one, can judge what the cache keeps.
+
+    Raises:
+        InvalidTypeError: it is no judge.
+        InvalidValueError: it was trained with another embedder, or no vectors are kept.
+    """
+    if judge is None:
+        return
+    if not isinstance(judge, Judge):
+        raise InvalidTypeError(f"expected a Judge or None, got {type(judge).__name__}")
+    if not embedder.fingerprint.startswith(judge.embedder) or embedder.dimension != judge.embedding_dim:
+        raise InvalidValueError(
+            f"expected an embedder whose fingerprint begins with {judge.embedder}, as this judge was trained "
+            f"with, got {embedder.fingerprint}"
+        )
+    if vectors == "none":
+        raise InvalidValueError("expected vectors to be kept for the judge, got vectors='none'")

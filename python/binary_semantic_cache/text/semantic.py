@@ -28,11 +28,12 @@ from binary_semantic_cache.text.explanation import Explanation
 from binary_semantic_cache.text.fingerprint import Fingerprinter
 from binary_semantic_cache.text.flight import Flights
 from binary_semantic_cache.text.identity import identity
+from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.keeping import Keeper
 from binary_semantic_cache.text.learned import LearnedPolicy
 from binary_semantic_cache.text.lookup import Asked, Lookup
 from binary_semantic_cache.text.mirror import Mirror
-from binary_semantic_cache.text.opening import opened_embedder, opened_store, shipped_guards
+from binary_semantic_cache.text.opening import check_judge, opened_embedder, opened_store, shipped_guards
 from binary_semantic_cache.text.oversight import Oversight
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.removal import ANY_SCOPE, AnyScope, Invalidated, Removal
@@ -85,6 +86,8 @@ class SemanticCache:
         budget: has a share of the hits judged, and stops serving by meaning where too many are wrong.
         mode: `on`, or `shadow`: verdicts are counted and told, and nothing is served.
         guards: what sees that two prompts ask for different things; `None` for the shipped ones.
+        judge: weighs what the guards let pass, and lets candidates in that are further away; `None` for none.
+            `threshold` is then its `least_cosine` unless given.
         vectors: how embeddings are kept for re-scoring: int8, float16, float32 or none.
         vector_memory_bytes: how much of them stays in memory once fetched from the store; 0 for nothing.
         timeout_seconds: the longest a lookup may take.
@@ -117,6 +120,7 @@ class SemanticCache:
         budget: Budget | None = None,
         mode: str = "on",
         guards: PairGuards | None = None,
+        judge: Judge | None = None,
         vectors: str = "int8",
         vector_memory_bytes: int = 64 * 2**20,
         timeout_seconds: float = 5.0,
@@ -129,7 +133,7 @@ class SemanticCache:
         self._embedder = opened_embedder(embedder)
         self._settings = Settings(
             threshold=(
-                default_threshold(self._embedder.fingerprint)
+                default_threshold(self._embedder.fingerprint, judge)
                 if threshold is None
                 else threshold_of(threshold)
             ),
@@ -144,6 +148,7 @@ class SemanticCache:
             tool_calls=tool_calls,
             prices=checked_prices(prices or {}),
         )
+        check_judge(judge, self._embedder, self._settings.vectors)
         if mode not in _MODES:
             raise InvalidValueError(f"expected mode among {', '.join(_MODES)}, got {mode!r}")
         self._budget = None if budget is None else LiveBudget(budget, opened_ledger(budget, path_or_store))
@@ -171,6 +176,7 @@ class SemanticCache:
             store_calls=store_calls,
             mirror=self._mirror,
             guards=guards,
+            judge=judge,
             verifier=verifier,
             credence=credence,
             pair=self._fingerprinter.pair,

@@ -1,5 +1,7 @@
 """Thresholds for the embedders that they were measured with."""
 
+from binary_semantic_cache.text.judge import Judge
+
 __all__ = ["default_threshold"]
 
 # Fingerprint prefix: least cosine. all-MiniLM-L6-v2: of `bsc calibrate fow_questions.jsonl --of traps
@@ -10,8 +12,10 @@ _MEASURED = {"all-MiniLM-L6-v2": 0.82}
 _UNMEASURED = 0.90
 
 
-def default_threshold(embedder_fingerprint: str) -> float:
-    """The least cosine of a hit for an embedder; strict for one that is not known here."""
+def default_threshold(embedder_fingerprint: str, judge: Judge | None = None) -> float:
+    """The least cosine of a hit for an embedder: strict for an unknown one, low before a judge."""
+    if judge is not None:
+        return judge.least_cosine
     for name, threshold in _MEASURED.items():
         if embedder_fingerprint.startswith(name):
             return threshold

@@ -18,6 +18,8 @@ class MissReason(StrEnum):
     """The nearest prompt is not near enough."""
     GUARD = "guard"
     """A guard saw that the nearest prompts ask for something else."""
+    JUDGE = "judge"
+    """The judge finds it too unlikely that an answer of the nearest prompts is the one."""
     VERIFIER = "verifier"
     """The caller's verifier refused the nearest prompts."""
     REPORTED = "reported"
@@ -73,6 +75,8 @@ class Candidate:
     prompt: str | None = None
     """Its prompt, where it was looked at."""
     vetoes: tuple[Veto, ...] = ()
+    probability: float | None = None
+    """That its answer is the one, by the judge; `None` where none was asked."""
     refused: MissReason | None = None
     """Why it was not served; `None` for the one that was, and for those not looked at."""
 
@@ -93,6 +97,8 @@ class Hit:
     """What serving it saved."""
     id: str
     """Names this hit for `SemanticCache.report`; holds no text."""
+    probability: float | None = None
+    """That the answer is the one, by the judge; `None` where none was asked."""
 
     def __bool__(self) -> Literal[True]:
         return True

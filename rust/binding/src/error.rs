@@ -10,8 +10,8 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     let class = match error {
         Error::Dimension { .. } => "DimensionError",
         Error::Isa { .. } => "UnsupportedIsaError",
-        Error::Lexicon { .. } => "CorruptFileError",
-        Error::LexiconVersion { .. } => "FormatVersionError",
+        Error::Lexicon { .. } | Error::Model { .. } => "CorruptFileError",
+        Error::LexiconVersion { .. } | Error::ModelVersion { .. } => "FormatVersionError",
         Error::Size { .. }
         | Error::TooLarge { .. }
         | Error::Threads { .. }

@@ -12,7 +12,8 @@ use crate::error::to_python;
 /// Checks whether a stored prompt asks what a new one asks. Immutable; threads may share one.
 #[pyclass(frozen, module = "binary_semantic_cache.binary_semantic_cache_rs")]
 pub struct TextGuards {
-    guards: Guards,
+    /// What the judge builds on, too.
+    pub guards: Guards,
 }
 
 #[pymethods]

@@ -7,6 +7,7 @@ mod encoder;
 mod error;
 mod guards;
 mod hamming;
+mod judge;
 mod multi_index;
 mod rescore;
 mod table;
@@ -25,6 +26,8 @@ mod binary_semantic_cache_rs {
     use crate::guards::TextGuards;
     #[pymodule_export]
     use crate::hamming::HammingSimilarity;
+    #[pymodule_export]
+    use crate::judge::TextJudge;
     #[pymodule_export]
     use crate::multi_index::MultiIndex;
     #[pymodule_export]

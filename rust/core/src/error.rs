@@ -86,6 +86,20 @@ pub enum Error {
         /// The version that came.
         got: u16,
     },
+    /// A judge's model is damaged, or made for other features.
+    Model {
+        /// The line, from 1; 0 for the end of the text.
+        line: usize,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// A judge's model is written in another version of the format.
+    ModelVersion {
+        /// The version that can be read.
+        expected: &'static str,
+        /// The version that came.
+        got: String,
+    },
     /// A line of a word list is not an entry of that list.
     TableLine {
         /// The list.
@@ -136,6 +150,10 @@ impl fmt::Display for Error {
             Self::Lexicon { what } => write!(f, "expected a whole lexicon, got {what}"),
             Self::LexiconVersion { expected, got } => {
                 write!(f, "expected a lexicon of format version {expected}, got {got}")
+            }
+            Self::Model { line, expected } => write!(f, "expected {expected} in line {line} of the judge's model"),
+            Self::ModelVersion { expected, got } => {
+                write!(f, "expected a judge's model of format version {expected}, got {got:?}")
             }
             Self::TableLine { table, line, got } => {
                 write!(f, "expected an entry in line {line} of table {table}, got {got:?}")

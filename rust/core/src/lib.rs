@@ -2,7 +2,8 @@
 //!
 //! An embedding becomes a code (the signs of a projection, [`projection`]); a search finds the nearest code by
 //! Hamming distance ([`hamming`]). Results never depend on the instruction set: each bit is the sign of the exact
-//! product, each distance an integer, ties go to the lowest row. Beside that, [`guards`] compare texts.
+//! product, each distance an integer, ties go to the lowest row. Beside that, [`guards`] compare texts,
+//! and a [`judge`] weighs what they see.
 
 pub mod checksum;
 pub mod codes;
@@ -10,6 +11,7 @@ pub mod error;
 pub mod guards;
 pub mod hamming;
 pub mod isa;
+pub mod judge;
 pub mod multi_index;
 pub mod projection;
 pub mod rescore;

@@ -4,19 +4,19 @@
 //! then looks at what does not. All work is linear in the length of the texts: what is compared each with each is
 //! bounded, and beyond the bound a guard vetoes rather than looks.
 
-mod lexicon;
+pub(crate) mod lexicon;
 mod literals;
-mod naming;
+pub(crate) mod naming;
 mod numbers;
 mod order;
-mod pairing;
-mod polarity;
+pub(crate) mod pairing;
+pub(crate) mod polarity;
 mod quantities;
-mod relations;
+pub(crate) mod relations;
 mod stem;
 mod substitution;
-mod tables;
-mod text;
+pub(crate) mod tables;
+pub(crate) mod text;
 mod verbatim;
 
 pub use lexicon::{Lemma, Lexicon, Synset};
@@ -157,7 +157,13 @@ impl Guards {
         candidates.into_iter().map(check_one).collect()
     }
 
-    fn ask(&self, guard: Guard, pair: &Pairing<'_>) -> Option<String> {
+    /// What they know of words.
+    pub(crate) fn knowledge(&self) -> (&Lexicon, &Tables) {
+        (&self.lexicon, &self.tables)
+    }
+
+    /// What one guard has to say of two texts, whether it is on or not.
+    pub(crate) fn ask(&self, guard: Guard, pair: &Pairing<'_>) -> Option<String> {
         let (lexicon, tables) = (&self.lexicon, &self.tables);
         match guard {
             Guard::Numbers => quantities::numbers(pair),

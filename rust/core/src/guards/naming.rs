@@ -37,7 +37,8 @@ pub fn capitals(pair: &Pairing<'_>, tables: &Tables) -> Option<String> {
     Some(against(&written(&names_a, pair.a), &written(&names_b, pair.b), ""))
 }
 
-fn is_name(word: &Word, text: &Text<'_>, is_known_name: bool, tables: &Tables) -> bool {
+/// A word that is written as a name, or known as one.
+pub(crate) fn is_name(word: &Word, text: &Text<'_>, is_known_name: bool, tables: &Tables) -> bool {
     if is_known_name || tables.names.contains(&word.lower) {
         return true;
     }

@@ -54,7 +54,7 @@ pub fn differs_in_negation(pair: &Pairing<'_>) -> bool {
     (pair.a.negations() + pair.b.negations()) % 2 == 1
 }
 
-fn avoiding<'p>(pair: &Pairing<'p>, tables: &Tables) -> Vec<&'p str> {
+pub(crate) fn avoiding<'p>(pair: &Pairing<'p>, tables: &Tables) -> Vec<&'p str> {
     let is_listed =
         |word: &Word| tables.avoidance.contains(&word.stem) || tables.avoidance_words.contains(&word.lower);
     let mut found = [Vec::new(), Vec::new()];
@@ -81,7 +81,7 @@ fn avoiding<'p>(pair: &Pairing<'p>, tables: &Tables) -> Vec<&'p str> {
 }
 
 /// Pairs of opposites among the words that stand in one text only.
-fn opposites<'p>(pair: &Pairing<'p>, lexicon: &Lexicon, tables: &Tables) -> Vec<(&'p str, &'p str)> {
+pub(crate) fn opposites<'p>(pair: &Pairing<'p>, lexicon: &Lexicon, tables: &Tables) -> Vec<(&'p str, &'p str)> {
     let is_long = pair.a.words.len().max(pair.b.words.len()) > LONGEST;
     let mut found = Vec::new();
     for (&at_x, of_x) in pair.alone_a.iter().zip(&pair.meanings_a) {

@@ -79,6 +79,18 @@ impl Meaning {
         meet(&opposed, &theirs)
     }
 
+    /// A synset of one and a synset of the other stand directly below the same one (oboe, flute).
+    #[must_use]
+    pub fn is_sibling(&self, other: &Self, lexicon: &Lexicon) -> bool {
+        !self.is_synonym(other) && meet(&self.hypernyms(lexicon), &other.hypernyms(lexicon))
+    }
+
+    /// Number of senses: a word that has many is a common one.
+    #[must_use]
+    pub fn senses(&self) -> usize {
+        self.senses.len()
+    }
+
     fn surroundings(&self, lexicon: &Lexicon) -> Vec<u32> {
         let mut synsets = self.senses.clone();
         synsets.extend(self.senses.iter().flat_map(|&synset| lexicon.synset(synset).similar));

@@ -31,6 +31,7 @@ pub(super) const MOST_BOUND: u32 = 255;
 
 /// The bits of a query by planes, least significant first.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX2 has a kernel for planes"))]
 pub(super) struct Query(pub(super) [u8; PLANES]);
 
 /// Groups of a block.
@@ -40,6 +41,7 @@ pub(super) const BLOCK_ROWS: usize = BLOCK_GROUPS * GROUP_ROWS;
 
 /// The planes of four groups of 32 rows: a byte a row, four bits in it.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX2 has a kernel for planes"))]
 #[repr(align(64))]
 pub(super) struct Block(pub(super) [[[u8; GROUP_ROWS]; BLOCK_GROUPS]; PLANES]);
 

@@ -146,6 +146,25 @@ impl<'q> Query<'q> {
     }
 }
 
+/// The numbers of a stored vector, up to a factor; `None` for an absent or damaged one.
+#[must_use]
+pub fn unpacked(stored: &[u8], dim: usize) -> Option<Vec<f32>> {
+    let (&format, numbers) = stored.split_first()?;
+    #[expect(clippy::cast_possible_truncation, reason = "half precision fits")]
+    match format {
+        INT8 if numbers.len() == SCALE_BYTES + dim => {
+            Some(numbers[SCALE_BYTES..].iter().map(|level| f32::from(level.cast_signed())).collect())
+        }
+        FLOAT16 if numbers.len() == 2 * dim => {
+            Some(numbers.as_chunks::<2>().0.iter().map(|&bytes| half(u16::from_le_bytes(bytes)) as f32).collect())
+        }
+        FLOAT32 if numbers.len() == 4 * dim => {
+            Some(numbers.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        }
+        _ => None,
+    }
+}
+
 /// Of numbers of several bytes, in float64, where each product is exact.
 fn sums<const N: usize>(query: &[f32], numbers: &[u8], number: impl Fn(&[u8; N]) -> f64) -> (f64, f64) {
     let (numbers, _) = numbers.as_chunks::<N>();

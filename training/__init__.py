@@ -1,0 +1,1 @@
+"""What makes the trained parts of the package; not part of the wheel."""

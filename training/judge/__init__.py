@@ -1,0 +1,1 @@
+"""Training pairs, features, trees and measurements of the judge; `docs/judge.md` describes them."""
