@@ -109,7 +109,7 @@ class BinarySemanticCache:
             `get_many` scans, as it reads the codes once for all.
         threads: most threads that one search may use, its own included, where it is large: from 524,288
             comparisons of 256 bits on, queries times entries. They end with the search. By default as many
-            as the variable `BSC_THREADS` says, else as the process may use cores. The result is the same.
+            as the variable `BSC_THREADS` says, else one. The result is the same.
 
     Raises:
         InvalidTypeError: an argument has the wrong type.

@@ -28,7 +28,7 @@ const STREAM_CHECKSUM: &str = "ad1e6d818fed1ecc9ffd581c59c683376ece0517c52b216ce
 ///     projection: a `(embedding_dim, code_bits)` float32 matrix to use instead of a seeded one; copied.
 ///     isa: the instruction set to use; the one that `BSC_ISA` names, else the fastest, by default.
 ///     threads: most threads that one call may use, its own included, where it is large enough for them to pay; as
-///         many as `BSC_THREADS` says, else as the process may use cores, by default.
+///         many as `BSC_THREADS` says, else one, by default.
 ///
 /// Raises:
 ///     InvalidValueError: a size or number of threads is 0 or absurd, or the projection holds NaN or infinity.

@@ -26,7 +26,7 @@ type Found<'py, T> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<T>>);
 ///     code_bits: bits in a code.
 ///     isa: the instruction set to use; the one that `BSC_ISA` names, else the fastest, by default.
 ///     threads: most threads that one call may use, its own included, where it is large enough for them to pay; as
-///         many as `BSC_THREADS` says, else as the process may use cores, by default.
+///         many as `BSC_THREADS` says, else one, by default.
 ///
 /// Raises:
 ///     InvalidValueError: an absurd width or number of threads.

@@ -48,7 +48,10 @@ impl Workers {
         Ok(Self { most: threads })
     }
 
-    /// As many threads as `BSC_THREADS` says; where it is unset or empty, as the process has cores.
+    /// As many threads as `BSC_THREADS` says; one where it is unset or empty.
+    ///
+    /// Rejected: as many as the process has cores. Servers have threads of their own at work, and no record shows yet
+    /// that a second one pays for every caller.
     ///
     /// # Errors
     ///
@@ -56,7 +59,7 @@ impl Workers {
     pub fn from_environment() -> Result<Self, Error> {
         match std::env::var_os(VARIABLE) {
             Some(text) if !text.to_string_lossy().trim().is_empty() => Self::from_text(&text.to_string_lossy()),
-            _ => Ok(Self { most: thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS) }),
+            _ => Ok(Self::ONE),
         }
     }
 
