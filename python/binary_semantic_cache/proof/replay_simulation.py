@@ -8,7 +8,7 @@ the guards' word on a pair.
 It differs where the difference is rare or cannot be known: entries leave at the moment they expire, not at
 the next sweep; an entry beyond the radius of the loosest threshold is not looked at where nothing lies
 inside; among more than 64 candidates at one distance others may be left out; and two requests at the same
-time, which would share one call, are a miss and a hit.
+time, which would share one call, are a miss and a hit. A judge or a verifier is not simulated.
 """
 
 from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from typing import Any, Final
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
 from binary_semantic_cache.text.canonical import JSON
 from binary_semantic_cache.text.confidence import interval
-from binary_semantic_cache.text.judging import Judge, same_answer
+from binary_semantic_cache.text.judging import AnswerJudge, same_answer
 from binary_semantic_cache.text.ledger import Ledger
 from binary_semantic_cache.text.request import Request
 
@@ -45,7 +45,7 @@ class Budget:
     """Share of semantic hits that may be wrong, above 0 and below 1."""
     sample: float = 0.05
     """Share of semantic hits that is judged, above 0 and at most 1."""
-    judge: Judge = same_answer
+    judge: AnswerJudge = same_answer
     """Whether a kept answer is right, given one that was made anew. The one that comes with the package suits
     answers that leave no choice of words."""
     ask: Callable[[str | Request], Any] | None = None

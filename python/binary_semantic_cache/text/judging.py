@@ -4,9 +4,9 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Judge", "same_answer"]
+__all__ = ["AnswerJudge", "same_answer"]
 
-Judge = Callable[[str, str, Any, Any], bool | None]
+AnswerJudge = Callable[[str, str, Any, Any], bool | None]
 """Called with the prompt, the prompt that the kept answer was made for, the new answer and the kept one.
 
 True if the kept answer answers the prompt, false if not, `None` if that cannot be said. It runs in a thread
@@ -20,7 +20,7 @@ _UNLIKE = frozenset({"id", "created", "created_at", "system_fingerprint", "servi
 def same_answer(prompt: str, kept_prompt: str, new: object, kept: object) -> bool | None:
     """True for answers that are the same but for case, spaces and the fields that name a call.
 
-    A `Judge`, for answers that are short and leave no choice of words: a class, a number, a name, a record.
+    An `AnswerJudge` for answers that leave no choice of words: a class, a number, a name, a record.
     Of free prose it knows nothing, and says that two wordings of one answer are different.
     """
     return _essence(new) == _essence(kept)

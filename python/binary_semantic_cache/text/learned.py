@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
 from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.text.confidence import interval
-from binary_semantic_cache.text.judging import Judge, same_answer
+from binary_semantic_cache.text.judging import AnswerJudge, same_answer
 
 __all__ = ["Choice", "LearnedPolicy", "Promise"]
 
@@ -104,7 +104,7 @@ class LearnedPolicy:
         *,
         promise: Promise = "hits",
         confidence: float = 0.95,
-        judge: Judge = same_answer,
+        judge: AnswerJudge = same_answer,
         per_minute: float = 600.0,
         audit: float = 0.02,
         seed: int = 0,

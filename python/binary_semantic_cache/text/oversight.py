@@ -14,7 +14,7 @@ from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.text.background import Background
 from binary_semantic_cache.text.budget import LiveBudget
 from binary_semantic_cache.text.canonical import JSON
-from binary_semantic_cache.text.judging import Judge
+from binary_semantic_cache.text.judging import AnswerJudge
 from binary_semantic_cache.text.learned import LearnedPolicy
 from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.verdict import Candidate, Hit, Miss, MissReason, Verdict
@@ -169,6 +169,6 @@ class Oversight:
                 self._trials.popitem(last=False)
 
 
-def _judged(judge: Judge, question: Question, hit: Hit, answer: object) -> bool | None:
+def _judged(judge: AnswerJudge, question: Question, hit: Hit, answer: object) -> bool | None:
     said = judge(question.text, hit.prompt, answer, hit.response)
     return None if said is None else bool(said)
