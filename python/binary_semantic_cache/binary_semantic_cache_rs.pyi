@@ -11,6 +11,7 @@ __all__ = [
     "MultiIndex",
     "RustBinaryEncoder",
     "TextGuards",
+    "TextJudge",
     "TextModel",
     "available_isas",
     "cosines",

@@ -6,7 +6,7 @@ use bsc_core::judge::{Candidate, FEATURES, Model, NAMES, features_of, score};
 use numpy::ndarray::Array2;
 use numpy::{IntoPyArray, PyArray2};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyBytesMethods, PyString, PyTuple};
 
 use crate::arrays;
 use crate::error::{raise, to_python};
@@ -92,7 +92,7 @@ fn judged<T: Send>(
     let embedding = embedding.as_slice()?;
     let prompt = prompt.to_string_lossy();
     let candidates: Vec<Cow<'_, str>> = candidates.iter().map(|text| text.to_string_lossy()).collect();
-    let vectors = packed.iter().map(|vector| vector.as_bytes());
+    let vectors = packed.iter().map(PyBytesMethods::as_bytes);
     let pairs: Vec<Candidate<'_>> = candidates.iter().map(AsRef::as_ref).zip(vectors).collect();
     Ok(py.detach(|| ask(&prompt, embedding, &pairs)))
 }

@@ -1,5 +1,5 @@
-//! Two prompts and their embeddings, as numbers. They stay the same when the prompts are exchanged, but for words
-//! written together in one of them, whose order may count otherwise.
+//! Two prompts and their embeddings, as numbers. Most stay the same when the prompts are exchanged; counts of related
+//! words and of order may differ a little.
 
 use super::directions::Measured;
 use crate::guards::Guards;
