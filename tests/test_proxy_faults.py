@@ -145,7 +145,12 @@ def test_another_status_is_passed_on(both, api, question, stream, status):
 )
 def test_a_body_that_is_no_answer_is_passed_on_though_its_status_is_200(both, api, question, stream, body):
     check(
-        both, api, question, stream, answers(200, body), stored={"error", "malformed", "empty", "unsuitable", "not_answer"}
+        both,
+        api,
+        question,
+        stream,
+        answers(200, body),
+        stored={"error", "malformed", "empty", "unsuitable", "not_answer"},
     )
 
 
