@@ -159,6 +159,14 @@ def test_an_entry_can_be_removed_from_the_list(page, watched):
     assert page.problems() == []
 
 
+def test_the_buttons_stay_where_they_are_when_the_explanation_comes(page):
+    page.click(explain_button(2))
+    page.until("document.querySelector('tr.more .candidates')")
+    buttons = "document.querySelector('tr.more .buttons')"
+    late = "document.querySelector('tr.more .candidates')"
+    assert page.value(f"{buttons}.compareDocumentPosition({late}) & Node.DOCUMENT_POSITION_FOLLOWING") != 0
+
+
 def test_a_wrong_hit_can_be_reported(page, watched):
     page.click(explain_button(2))
     page.until("document.querySelector('tr.more .buttons button')")

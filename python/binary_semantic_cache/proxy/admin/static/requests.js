@@ -82,7 +82,8 @@ async function open(row, toggle, request) {
   if (!request.can_explain) return;
   try {
     const explanation = await post("/api/explain", { recent: request.id });
-    place.insertBefore(explained(explanation), place.lastChild);
+    // Below the buttons: what comes late must not push them away from under a pointer.
+    place.append(explained(explanation));
   } catch (error) {
     complain(error);
   }
