@@ -10,7 +10,8 @@ from starlette.routing import Mount, Route
 
 from binary_semantic_cache.errors import InvalidValueError
 from binary_semantic_cache.proxy.admin import create_admin_app
-from binary_semantic_cache.proxy.admin.doors import COOKIE, is_loopback
+from binary_semantic_cache.proxy.admin.doors import COOKIE
+from binary_semantic_cache.proxy.configuration.values import is_loopback
 from binary_semantic_cache.proxy.settings import ProxySettings, ServerSettings
 from watched import TOKEN, Watched, serving
 

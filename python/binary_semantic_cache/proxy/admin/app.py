@@ -19,8 +19,9 @@ from binary_semantic_cache.errors import BinarySemanticCacheError, EmbedderError
 from binary_semantic_cache.proxy.admin.answers import Fault, SafeHeaders, body_of, json_answer
 from binary_semantic_cache.proxy.admin.audit import Audit
 from binary_semantic_cache.proxy.admin.changing import Changing
-from binary_semantic_cache.proxy.admin.doors import Doors, KnownHosts, check_origin, is_loopback
+from binary_semantic_cache.proxy.admin.doors import Doors, KnownHosts, check_origin
 from binary_semantic_cache.proxy.admin.reading import Reading
+from binary_semantic_cache.proxy.configuration.values import is_loopback
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.proxy.watching.recents import Recents

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from binary_semantic_cache.errors import InvalidValueError
 from binary_semantic_cache.proxy.admin.answers import Fault
 
-__all__ = ["CHANGE_HEADER", "COOKIE", "Doors", "KnownHosts", "is_loopback"]
+__all__ = ["CHANGE_HEADER", "COOKIE", "Doors", "KnownHosts"]
 
 COOKIE: Final = "bsc_admin"
 CHANGE_HEADER: Final = "x-bsc-admin"
@@ -151,16 +151,6 @@ def check_origin(request: Request) -> None:
     )
     if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Fault(403, "cross_site", "expected a request of this page, got one of another site")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a listener on `host` can be reached from this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _digest(text: str) -> bytes:

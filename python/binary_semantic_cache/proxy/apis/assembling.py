@@ -1,5 +1,7 @@
 """What every assembler does: it takes events until one of them makes an answer impossible."""
 
+from abc import ABC, abstractmethod
+
 from binary_semantic_cache.proxy.apis import Answer
 from binary_semantic_cache.proxy.apis.growing import Failure, UnkeptError
 from binary_semantic_cache.proxy.sse import Event
@@ -7,7 +9,7 @@ from binary_semantic_cache.proxy.sse import Event
 __all__ = ["StreamAssembler"]
 
 
-class StreamAssembler:
+class StreamAssembler(ABC):
     """An `Assembler` without knowledge of any API.
 
     Its memory grows with the stream: who feeds it stops when the stream is longer than an answer may be.
@@ -39,9 +41,9 @@ class StreamAssembler:
         """Why there will be no answer, in one word for a counter."""
         return self._failure
 
+    @abstractmethod
     def take(self, event: Event) -> Answer | None:
         """Takes an event; the answer if it was the stream's last. Raises `UnkeptError`."""
-        raise NotImplementedError
 
     def take_after_end(self, event: Event) -> None:
         """Takes an event that came after the end. Raises `UnkeptError`."""

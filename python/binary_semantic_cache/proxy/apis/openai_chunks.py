@@ -6,6 +6,7 @@ Source: the OpenAI Python SDK (`ChatCompletionChunk`, `Completion`, `_deltas.acc
 """
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -61,9 +62,9 @@ class ChunkAssembler(StreamAssembler):
         self._take_chunk(chunk)
         return None
 
+    @abstractmethod
     def take_choice(self, whole: dict[str, Any], choice: dict[str, Any]) -> None:
         """Adds what a chunk says of a choice to what is known of it."""
-        raise NotImplementedError
 
     def _take_chunk(self, chunk: dict[str, Any]) -> None:
         choices = chunk.get("choices")
