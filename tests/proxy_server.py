@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -28,9 +29,12 @@ from binary_semantic_cache.text.semantic import SemanticCache
 from model_server import ModelServer
 from torture import make_cache
 
-__all__ = ["ProxyServer", "chat_body", "headers_of", "message_body", "serving"]
+__all__ = ["NO_TLS", "ProxyServer", "chat_body", "headers_of", "message_body", "serving"]
 
 _SECONDS = 30.0
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Knows no certificates, so that no TLS server is believed; loading them takes longer than a test asks."""
 
 
 class ProxyServer:
@@ -128,8 +132,7 @@ class ProxyServer:
     # Clients. An answer is stored after its last byte was sent: `settled` returns when it is.
 
     def openai(self, key: str = "sk-alice") -> openai.OpenAI:
-        # To look at certificates takes longer than all that is asked here.
-        http = httpx.Client(verify=False, timeout=_SECONDS)
+        http = httpx.Client(verify=NO_TLS, timeout=_SECONDS)
         made = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, http_client=http)
         made.settled = self.wait_until_quiet
         return made
@@ -141,7 +144,7 @@ class ProxyServer:
 
     def http(self, key: str = "sk-alice") -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=_SECONDS, verify=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=_SECONDS, verify=NO_TLS)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from model_misdeeds import (
     unended,
 )
 from model_server import ModelServer
-from proxy_server import chat_body, message_body, serving
+from proxy_server import NO_TLS, chat_body, message_body, serving
 from torture import make_cache
 
 __all__ = ["Soak", "soak"]
@@ -124,7 +124,7 @@ class Client:
 
     def run(self) -> None:
         try:
-            with httpx.Client(base_url=self.url, timeout=60, verify=False) as http:
+            with httpx.Client(base_url=self.url, timeout=60, verify=NO_TLS) as http:
                 while monotonic() < self.ends_at:
                     outcome = self.ask(http)
                     with self.lock:
