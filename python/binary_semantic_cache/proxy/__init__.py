@@ -9,7 +9,7 @@ A request goes down through these rooms, and its answer comes back up:
     verdicts    the cache, asked from an event loop
     apis        one file an API: body to `Request`, stream to answer, answer to stream
     flight      one upstream answer, read by everybody who asked for it
-    upstream    the model's API over HTTP
+    upstream    the model's API over HTTP, by `clients`
     exchange    what is noted of a request on its way; `observe` what is told of it at its end
 
 Around them:

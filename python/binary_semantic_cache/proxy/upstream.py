@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from binary_semantic_cache.proxy.apis import Provider
+from binary_semantic_cache.proxy.clients import Clients
 from binary_semantic_cache.proxy.headers import CREDENTIALS, Headers
 from binary_semantic_cache.proxy.settings import UpstreamSettings
 
@@ -50,16 +51,9 @@ class Upstream:
             if settings.anthropic_api_key
             else None,
         }
-        self._client = httpx.AsyncClient(
-            follow_redirects=False,
-            trust_env=False,
-            timeout=httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds),
-            limits=httpx.Limits(
-                max_connections=settings.max_connections, max_keepalive_connections=settings.max_connections
-            ),
+        self._clients = Clients(
+            httpx.Timeout(settings.read_seconds, connect=settings.connect_seconds), settings.max_connections
         )
-        # httpx adds headers of its own, which the caller did not send.
-        self._client.headers.clear()
 
     @asynccontextmanager
     async def sent(
@@ -89,31 +83,28 @@ class Upstream:
         own = self._keys[provider]
         if own is not None:
             headers = [(name, value) for name, value in headers if name not in CREDENTIALS] + [own]
-        request = self._client.build_request(
-            method,
-            base.copy_with(raw_path=target + (b"?" + query if query else b"")),
-            headers=headers,
-            content=content,
-        )
-        failure: UpstreamError | None = None
-        try:
-            response = await self._client.send(request, stream=True)
-        except httpx.TimeoutException as exc:
-            failure = UpstreamError(
-                f"the upstream did not answer in time ({type(exc).__name__})", timed_out=True
-            )
-        except httpx.HTTPError as exc:
-            failure = UpstreamError(
-                f"the upstream could not be reached ({type(exc).__name__})", timed_out=False
-            )
-        if failure is not None:
-            # Raised out here, so that it is not chained to httpx's, which holds the request and its key.
-            raise failure
-        try:
-            yield response
-        finally:
-            await response.aclose()
+        url = base.copy_with(raw_path=target + (b"?" + query if query else b""))
+        with self._clients.one() as client:
+            request = client.build_request(method, url, headers=headers, content=content)
+            failure: UpstreamError | None = None
+            try:
+                response = await client.send(request, stream=True)
+            except httpx.TimeoutException as exc:
+                failure = UpstreamError(
+                    f"the upstream did not answer in time ({type(exc).__name__})", timed_out=True
+                )
+            except httpx.HTTPError as exc:
+                failure = UpstreamError(
+                    f"the upstream could not be reached ({type(exc).__name__})", timed_out=False
+                )
+            if failure is not None:
+                # Raised out here, so that it is not chained to httpx's, which holds the request and its key.
+                raise failure
+            try:
+                yield response
+            finally:
+                await response.aclose()
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        await self._client.aclose()
+        await self._clients.aclose()
