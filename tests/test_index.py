@@ -544,13 +544,21 @@ def row_of_code(index, number):
         return index.find(code_of(number))
 
 
-def test_a_batch_beside_removals_without_end_comes_to_an_end():
+def test_a_batch_beside_removals_without_end_comes_to_an_end_with_the_lock_held():
     index, hamming = batch_index(60)
-    hamming.writes = [lambda row=row: remove(index, row) for row in range(50)]
-    rows = batch(index, range(60))
-    assert rows[50:] == list(range(50, 60))
-    assert all(row == -1 or row_of_code(index, number) == row for number, row in enumerate(rows))
-    assert len(hamming.asked) <= 4
+    kept_out = []
+
+    def remove_if_let(row):
+        if not index.lock.acquire(timeout=1):
+            kept_out.append(row)
+            return
+        index.remove(row)
+        index.lock.release()
+
+    hamming.writes = [lambda row=row: remove_if_let(row) for row in range(50)]
+    assert batch(index, range(60)) == [-1, -1, -1, *range(3, 60)]
+    assert kept_out == [3]
+    assert len(hamming.asked) == 4
 
 
 @pytest.mark.parametrize("replace", ["clear", "adopt"])
