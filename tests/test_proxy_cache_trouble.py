@@ -1,12 +1,18 @@
 """Trouble of the cache is not the client's: every question is answered, and nothing holds up the loop."""
 
 import asyncio
+import json
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from binary_semantic_cache.proxy.apis.all import APIS
+from binary_semantic_cache.proxy.settings import CacheSettings, LimitSettings
+from binary_semantic_cache.proxy.steering import Steering
+from binary_semantic_cache.proxy.verdicts import Verdicts
 from model_server import ModelServer
 from proxy_server import chat_body, headers_of, serving
 from torture import Words, make_cache
@@ -200,3 +206,20 @@ def test_a_cache_that_raises_what_it_must_not_is_a_miss(model, monkeypatch):
         assert answered(reply)
         assert headers_of(reply)["reason"] == "failed"
         assert proxy.record(of=2).stored == ""
+
+
+def test_a_crowd_that_comes_at_once_after_a_pause_is_not_taken_for_one_that_stands_still():
+    async def reasons(verdicts):
+        api, body = APIS["/v1/chat/completions"], json.dumps(chat_body(QUESTION)).encode()
+
+        async def one():
+            return await verdicts.of(api, body, {}, "alice", Steering(), looks=True)
+
+        await one()
+        time.sleep(0.4)
+        return {asked.reason for asked in await asyncio.gather(*(one() for _ in range(300)))}
+
+    with make_cache(None) as cache:
+        verdicts = Verdicts(cache, CacheSettings(), LimitSettings())
+        assert asyncio.run(reasons(verdicts)) == {""}
+        verdicts.close()

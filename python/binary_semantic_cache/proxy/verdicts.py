@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 _THREADS = 8
 _MOST_WAITING = 128
-"""Beyond so many calls of the cache under way, and none that ended of late, a request goes without it."""
+"""Beyond so many calls of the cache under way that stand still, a request goes without it."""
 _STALLED_SECONDS = 0.25
 """A crowd whose calls end one after another is served sooner by the cache than by the upstream."""
 _GRACE_SECONDS = 0.5
@@ -62,7 +62,8 @@ class Verdicts:
         self._limits = limits
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="bsc proxy")
         self._waiting = 0
-        self._ended_at = monotonic()
+        self._moved_at = monotonic()
+        """When a call last ended, or was begun with no other under way."""
 
     async def of(
         self, api: Api, raw: bytes, extra: Mapping[str, str], scope: str, steering: Steering, *, looks: bool
@@ -138,10 +139,12 @@ class Verdicts:
 
     async def _run(self, work: Callable[[], T], seconds: float | None) -> T:
         """What `work` returns; raises `_BusyError` if there is no thread for it in time."""
-        if self._waiting >= _MOST_WAITING and monotonic() - self._ended_at > _STALLED_SECONDS:
+        if self._waiting >= _MOST_WAITING and monotonic() - self._moved_at > _STALLED_SECONDS:
             raise _BusyError
+        if self._waiting == 0:
+            self._moved_at = monotonic()
         self._waiting += 1
-        waiting = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        waiting = asyncio.get_running_loop().run_in_executor(self._pool, self._ended, work)
         waiting.add_done_callback(self._done)
         # Not `wait_for`, which would wait for a call that cannot be cancelled.
         done, _ = await asyncio.wait({waiting}, timeout=seconds)
@@ -150,9 +153,15 @@ class Verdicts:
             raise _BusyError
         return waiting.result()
 
+    def _ended(self, work: Callable[[], T]) -> T:
+        """What `work` returns; its end is noted in its own thread, as the loop may have a crowd to greet."""
+        try:
+            return work()
+        finally:
+            self._moved_at = monotonic()
+
     def _done(self, waiting: "asyncio.Future[Any]") -> None:
         self._waiting -= 1
-        self._ended_at = monotonic()
         if not waiting.cancelled():
             waiting.exception()
 
