@@ -150,6 +150,10 @@ class Lookup:
                 )
             except UnavailableError as exc:
                 raise StoreError(str(exc)) from exc
+        outcome = self._outcome(asked, stored, why, judgement)
+        outlook = self._oversight.outlook(outcome)
+        candidates = () if judgement is None else judgement.candidates
+        nearest = candidates[0] if candidates else None
         return Explanation(
             text=asked.fingerprint.text,
             scope=asked.fingerprint.scope.hex(),
@@ -159,8 +163,9 @@ class Lookup:
             exact_only=why[1] if why is not None and why[0] is not MissReason.POLICY else None,
             threshold=threshold,
             radius=radius(threshold, self._code_bits),
-            candidates=() if judgement is None else judgement.candidates,
-            verdict=self._oversight.explained(asked.question, self._outcome(asked, stored, why, judgement)),
+            candidates=candidates,
+            learned=outlook,
+            verdict=self._oversight.explained(asked.question, outcome, outlook, nearest),
         )
 
     def near(self, asked: Asked, bits: int, limit: int) -> list[Stored]:
