@@ -20,7 +20,7 @@ test-rust: | $(VENV)/.installed
 	cargo test --workspace --locked
 
 test-python: $(BUILT)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 torture: $(BUILT)  ## ten times the fault tests: kills, power cuts, failing disks, damage, clocks, crowds (half an hour or so)
 	TORTURE_TIMES=10 $(BIN)/python -m pytest -rP tests/test_torture_*.py
