@@ -211,6 +211,15 @@ def test_without_a_model_to_ask_the_sampled_hit_is_asked_by_its_caller():
         assert cache.stats().misses == {"audit": 2}
 
 
+def test_a_sampled_hit_is_served_where_no_more_are_judged_in_this_minute():
+    with make(budget=wrong_budget(ask=None, per_minute=1.0)) as cache:
+        cache.put(QUESTION, "Paris")
+        assert cache.get_or_compute(near(1), lambda: "Paris") == "Paris"
+        assert cache.settle()
+        assert [cache.lookup(near(n)).kind for n in (2, 3)] == ["semantic"] * 2
+        assert cache.stats().misses == {"audit": 1}
+
+
 def test_an_event_loop_audits_as_threads_do():
     async def answer():
         return "Lyon"

@@ -8,7 +8,7 @@ from binary_semantic_cache.proxy.watching.recents import EntryUse
 from binary_semantic_cache.stores import Saving
 from binary_semantic_cache.text.explanation import Explanation
 from binary_semantic_cache.text.semantic import Invalidated
-from binary_semantic_cache.text.verdict import Candidate, Hit
+from binary_semantic_cache.text.verdict import Candidate, Hit, Miss
 
 __all__ = ["entry_json", "explanation_json", "invalidated_json", "record_json", "saving_json"]
 
@@ -76,6 +76,8 @@ def entry_json(entry_id: int, use: EntryUse, n_bytes: int) -> dict[str, Any]:
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
     """Every step of a decision."""
     verdict = explanation.verdict
+    if isinstance(verdict, Miss) and verdict.would_serve is not None:
+        verdict = verdict.would_serve
     told: dict[str, Any]
     if isinstance(verdict, Hit):
         told = {"hit": verdict.kind, "entry_id": verdict.entry_id, "similarity": _finite(verdict.similarity)}
@@ -111,6 +113,7 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
         "entry_id": candidate.entry_id,
         "distance": candidate.distance,
         "similarity": _finite(candidate.similarity),
+        "probability": _finite(candidate.probability),
         "prompt": None if candidate.prompt is None else candidate.prompt[:_LONGEST_TEXT],
         "vetoes": [{"guard": veto.guard, "detail": veto.detail} for veto in candidate.vetoes],
         "refused": None if candidate.refused is None else candidate.refused.value,

@@ -4,7 +4,9 @@ import logging
 
 from binary_semantic_cache.embedders.from_name import embedder_from
 from binary_semantic_cache.errors import EmbedderError
+from binary_semantic_cache.proxy.processes.overseeing import budget_of, learned_of
 from binary_semantic_cache.proxy.settings import CacheSettings
+from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.semantic import SemanticCache
 
@@ -19,7 +21,8 @@ def open_cache(settings: CacheSettings) -> SemanticCache:
     Raises:
         EmbedderError: the embedder could not be made: not installed, unknown, without its library.
         FingerprintError: the file was filled with another embedder.
-        StoreError: the file could not be opened.
+        StoreError: the file could not be opened, or the one that the budget is counted in.
+        ConfigurationError: a judge of answers is not there.
     """
     embedder = embedder_from(settings.embedder)
     cache = SemanticCache(
@@ -32,6 +35,10 @@ def open_cache(settings: CacheSettings) -> SemanticCache:
         ttl_seconds=settings.ttl_seconds,
         sliding_ttl=settings.sliding_ttl,
         policy=Policy(exact_only=settings.exact_only),
+        judge=Judge() if settings.judge else None,
+        budget=budget_of(settings.budget),
+        learned=learned_of(settings.learned),
+        mode="shadow" if settings.mode == "shadow" else "on",
         timeout_seconds=settings.timeout_seconds,
         max_response_bytes=settings.max_response_bytes,
         tool_calls=settings.tool_calls,
