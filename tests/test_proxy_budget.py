@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
 
+import httpx
 import pytest
 
 from binary_semantic_cache.errors import ConfigurationError
@@ -341,3 +342,11 @@ def test_workers_count_in_one_file_and_all_of_them_stop(tmp_path, int8_model):
         with serving_process(*arguments, folder=tmp_path) as served:
             assert is_told()
             until(lambda: "budget" in new_ones(), "a stop that outlived the processes")
+            reset = httpx.post(
+                f"{served.admin_url}/api/budget/reset",
+                json={"class": "all"},
+                headers={"authorization": f"Bearer {TOKEN}"},
+                trust_env=False,
+            )
+            assert reset.json() == {"class": "all", "was_stopped": True}
+            until(lambda: "budget" not in new_ones(), "a reset in both workers")

@@ -89,10 +89,12 @@ def create_admin_app(
         closed("/api/recent", reading.recent),
         closed("/api/entries", reading.entries),
         closed("/api/audit", reading.audited),
+        closed("/api/budget", reading.budgeted),
         closed("/api/explain", reading.explain, "POST"),
         closed("/api/report", changing.report, "POST"),
         closed("/api/invalidate", changing.invalidate, "POST"),
         closed("/api/clear", changing.clear, "POST"),
+        closed("/api/budget/reset", changing.reset_budget, "POST"),
         # Nothing in there depends on the cache: the login form needs some of it.
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from binary_semantic_cache import __version__
 from binary_semantic_cache.proxy.admin.answers import Fault, json_answer, json_body
 from binary_semantic_cache.proxy.admin.audit import Audit
-from binary_semantic_cache.proxy.admin.shown import entry_json, explanation_json, record_json
+from binary_semantic_cache.proxy.admin.shown import budget_json, entry_json, explanation_json, record_json
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.proxy.watching.recents import EntryUse, Recents
@@ -142,6 +142,10 @@ class Reading:
                 ]
             }
         )
+
+    async def budgeted(self, request: Request) -> Response:
+        """What is known of wrong hits, class by class; null without a budget."""
+        return json_answer({"budget": await run_in_threadpool(budget_json, self.cache.budget)})
 
     async def exposition(self, request: Request) -> Response:
         """Metrics for Prometheus."""

@@ -6,11 +6,19 @@ from typing import Any
 from binary_semantic_cache.proxy.observe import Record
 from binary_semantic_cache.proxy.watching.recents import EntryUse
 from binary_semantic_cache.stores import Saving
+from binary_semantic_cache.text.budget import LiveBudget
 from binary_semantic_cache.text.explanation import Explanation
 from binary_semantic_cache.text.semantic import Invalidated
 from binary_semantic_cache.text.verdict import Candidate, Hit, Miss
 
-__all__ = ["entry_json", "explanation_json", "invalidated_json", "record_json", "saving_json"]
+__all__ = [
+    "budget_json",
+    "entry_json",
+    "explanation_json",
+    "invalidated_json",
+    "record_json",
+    "saving_json",
+]
 
 _LONGEST_TEXT = 2000
 _MOST_ENTRIES = 100
@@ -70,6 +78,31 @@ def entry_json(entry_id: int, use: EntryUse, n_bytes: int) -> dict[str, Any]:
         "saved": saving_json(use.saved),
         "last_used": use.last_used,
         "n_bytes": n_bytes,
+    }
+
+
+def budget_json(budget: LiveBudget | None) -> dict[str, Any] | None:
+    """What is borne and what was found; classes that were stopped first, then those judged most."""
+    if budget is None:
+        return None
+    known = sorted(
+        budget.classes().items(), key=lambda found: (-found[1].stopped, -found[1].judged, found[0])
+    )
+    return {
+        "max_wrong": budget.settings.max_wrong,
+        "sample": budget.settings.sample,
+        "confidence": budget.settings.confidence,
+        "classes": [
+            {
+                "class": name,
+                "judged": of.judged,
+                "wrong": of.wrong,
+                "low": of.low,
+                "high": of.high,
+                "stopped": of.stopped,
+            }
+            for name, of in known
+        ],
     }
 
 
