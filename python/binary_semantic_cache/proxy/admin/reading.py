@@ -18,7 +18,7 @@ from binary_semantic_cache.proxy.watching.recents import EntryUse, Recents
 from binary_semantic_cache.text.request import Request as Asked
 from binary_semantic_cache.text.semantic import SemanticCache
 
-__all__ = ["Reading", "recent_of"]
+__all__ = ["Reading", "recent_of", "store_answers"]
 
 _POINTS = {15: 15, 60: 60, 360: 72, 1440: 96}
 """Minutes looked back to, and points of the curve over them."""
@@ -162,6 +162,19 @@ class Reading:
         """Whether the proxy can serve, and why not."""
         why = await run_in_threadpool(self.ready)
         return json_answer({"status": why or "ready"}, status=503 if why else 200)
+
+
+def store_answers(cache: SemanticCache) -> Callable[[], str | None]:
+    """Says why the cache's store does not answer, `None` when it does."""
+
+    def ready() -> str | None:
+        try:
+            cache.store.stats()
+        except Exception as exc:  # whatever it is, the store is not ready
+            return f"store: {type(exc).__name__}"
+        return None
+
+    return ready
 
 
 def recent_of(recents: Recents, number: object) -> tuple[Asked, object]:
