@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
 
 import pytest
@@ -333,6 +334,21 @@ def test_a_ledger_whose_file_is_gone_counts_on_in_memory(tmp_path, caplog):
     folder.rmdir()
     assert ledger.add("a", wrong=True) == Tally(1, 1)
     assert "OperationalError" in caplog.text
+
+
+def test_a_reset_that_cannot_be_written_is_an_error_and_changes_nothing(tmp_path):
+    path = tmp_path / "counts"
+    ledger, other = Ledger(path), sqlite3.connect(path)
+    ledger.add("a", wrong=True)
+    ledger.stop("a")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="class 'a' could not be reset"):
+        ledger.reset("a")
+    assert ledger.all()["a"].stopped
+    other.rollback()
+    other.close()
+    ledger.reset("a")
+    assert ledger.all() == {}
 
 
 # Work in the background
