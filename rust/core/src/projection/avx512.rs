@@ -8,9 +8,9 @@ use std::arch::x86_64::{
     _mm512_load_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-use super::{CHUNK, Kernel, Line, PANEL, PanelRow, Sums, TINY};
+use super::{BLOCK, CHUNK, Kernel, Line, PANEL, PanelRow, Sums, TINY, squares};
 
-pub(super) static KERNEL: Kernel = Kernel { one, many, signs };
+pub(super) static KERNEL: Kernel = Kernel { together: BLOCK, squares, one, many, signs };
 
 /// Embeddings that are multiplied together: with four registers a row of a panel, six fill 32 registers.
 const GROUP: usize = 6;

@@ -44,6 +44,10 @@ type Sums = [f32; PANEL];
 ///
 /// The pointers are `unsafe` because they may only be called where the instruction set is available.
 struct Kernel {
+    /// Embeddings that `many` is best called with, at four panels: each call reads the matrix once, or copies it.
+    together: usize,
+    /// The sum of squares of `x`; `ahead` is what this is called with some calls later.
+    squares: unsafe fn(x: &[f32], ahead: &[f32]) -> f64,
     /// Sums for one embedding.
     one: unsafe fn(panel: &[PanelRow], x: &[f32]) -> Sums,
     /// Sums for many embeddings with all panels, panel after panel; a panel is read once for all or for some of them.
@@ -52,11 +56,17 @@ struct Kernel {
     signs: unsafe fn(sums: &Sums, norms: &Sums, scale: f32) -> (u64, u64),
 }
 
-/// Embeddings that are encoded together: what is done once for each of their chunks takes some percent of the time.
+/// Least number of embeddings that are encoded together in a large batch.
 const BLOCK: usize = 24;
+
+/// What a thread takes of a batch is a multiple of this, so that a kernel's groups of six are full.
+const GROUP: usize = 6;
 
 /// Embeddings from which on a kernel for many is quicker than one at a time.
 const MANY: usize = 4;
+
+/// Embeddings between the one that is read and the one that is asked for from memory.
+const AHEAD: usize = 4;
 
 /// Least number of products that a thread is started for.
 const PRODUCTS_A_THREAD: usize = 1 << 22;
@@ -218,12 +228,13 @@ impl Projection {
             return Err(Error::Dimension { what: "words of codes", expected: rows * n_words, got: codes.len() });
         }
         let workers = self.workers.at_most(rows.saturating_mul(dim * self.code_bits) / PRODUCTS_A_THREAD);
-        let parts: Vec<_> = codes.chunks_mut(BLOCK * n_words).map(Mutex::new).collect();
+        let block = self.block(rows, workers);
+        let parts: Vec<_> = codes.chunks_mut(block * n_words).map(Mutex::new).collect();
         let of_threads = workers.deal(parts.len(), |dealt| {
             let mut sums = Vec::new();
             for part in dealt {
-                let first = part * BLOCK;
-                let embeddings = &embeddings[first * dim..][..BLOCK.min(rows - first) * dim];
+                let first = part * block;
+                let embeddings = &embeddings[first * dim..][..block.min(rows - first) * dim];
                 let mut codes = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
                 // Parts before this one are dealt already, so the first of all errors is among the threads' first.
                 self.encode_block(embeddings, &mut codes, first, &mut sums)?;
@@ -231,6 +242,15 @@ impl Projection {
             Ok(())
         });
         of_threads.into_iter().filter_map(Result::err).min_by_key(row_of).map_or(Ok(()), Err)
+    }
+
+    /// Embeddings that are encoded together: as many as the kernel likes, but the same number in each of the parts, and
+    /// as many parts for each thread.
+    fn block(&self, rows: usize, workers: Workers) -> usize {
+        // The sums of 192 embeddings with four panels are 192 KiB, and stay in the second-level cache.
+        let most = (kernel(self.isa).together * 4 / self.n_words()).clamp(BLOCK, kernel(self.isa).together);
+        let parts = rows.div_ceil(most).max(1).next_multiple_of(workers.threads());
+        rows.div_ceil(parts).next_multiple_of(GROUP).max(BLOCK)
     }
 
     fn encode_block(
@@ -246,7 +266,9 @@ impl Projection {
             let mut rows = each.zip(codes.chunks_exact_mut(n_words)).zip(first_row..);
             return rows.try_for_each(|((x, code), row)| self.encode_one(x, code, row));
         }
-        let scales = each.clone().zip(first_row..).map(|(x, row)| self.error_scale(x, row));
+        let ahead = each.clone().skip(AHEAD).chain(std::iter::repeat(&[][..]));
+        let scales = each.clone().zip(ahead).zip(first_row..);
+        let scales = scales.map(|((x, ahead), row)| self.error_scale(x, ahead, row));
         let scales = scales.collect::<Result<Vec<f32>, Error>>()?;
         sums.resize(n_words * scales.len(), [0.0; PANEL]);
         // SAFETY: `new` checked that this machine has the instruction set.
@@ -262,7 +284,7 @@ impl Projection {
     }
 
     fn encode_one(&self, x: &[f32], code: &mut [u64], row: usize) -> Result<(), Error> {
-        let scale = self.error_scale(x, row)?;
+        let scale = self.error_scale(x, &[], row)?;
         let kernel = kernel(self.isa);
         for (panel, word) in code.iter_mut().enumerate() {
             // SAFETY: `new` checked that this machine has the instruction set.
@@ -294,19 +316,10 @@ impl Projection {
     }
 
     /// What a column's norm is multiplied with to bound the error of its sum: the relative error times the norm of `x`.
-    fn error_scale(&self, x: &[f32], row: usize) -> Result<f32, Error> {
-        let mut squares = [0.0_f64; 8];
-        let (blocks, rest) = x.as_chunks::<8>();
-        for block in blocks {
-            for (square, &value) in squares.iter_mut().zip(block) {
-                *square += f64::from(value) * f64::from(value);
-            }
-        }
-        for (square, &value) in squares.iter_mut().zip(rest) {
-            *square += f64::from(value) * f64::from(value);
-        }
-        // Squares of finite float32 do not overflow float64, so this is finite exactly when every value is.
-        let norm = squares.iter().sum::<f64>().sqrt();
+    fn error_scale(&self, x: &[f32], ahead: &[f32], row: usize) -> Result<f32, Error> {
+        // SAFETY: `new` checked that this machine has the instruction set.
+        let norm = unsafe { (kernel(self.isa).squares)(x, ahead) }.sqrt();
+        // Squares of finite float32 do not overflow float64, so it is finite exactly when every value is.
         if !norm.is_finite() {
             let column = x.iter().position(|value| !value.is_finite()).unwrap_or_default();
             return Err(Error::NotFinite { what: "embeddings", row, column });
@@ -318,6 +331,23 @@ impl Projection {
         #[expect(clippy::cast_possible_truncation, reason = "rounding down is less than the factor adds")]
         Ok(((norm * self.relative_error * 1.000_001) as f32).max(f32::MIN_POSITIVE))
     }
+}
+
+/// The sum of squares of `x`, in eight sums side by side.
+#[expect(clippy::inline_always, reason = "a kernel's copy of it is built with the kernel's instructions")]
+#[inline(always)]
+fn squares(x: &[f32], _ahead: &[f32]) -> f64 {
+    let mut squares = [0.0_f64; 8];
+    let (blocks, rest) = x.as_chunks::<8>();
+    for block in blocks {
+        for (square, &value) in squares.iter_mut().zip(block) {
+            *square += f64::from(value) * f64::from(value);
+        }
+    }
+    for (square, &value) in squares.iter_mut().zip(rest) {
+        *square += f64::from(value) * f64::from(value);
+    }
+    squares.iter().sum()
 }
 
 /// The row that an error names.

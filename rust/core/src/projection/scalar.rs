@@ -1,9 +1,9 @@
 //! Portable kernel: loops over whole panel rows, which the compiler turns into the baseline's vector instructions
 //! (SSE2 on x86-64, NEON on aarch64).
 
-use super::{CHUNK, Kernel, PANEL, PanelRow, Sums, TINY};
+use super::{BLOCK, CHUNK, Kernel, PANEL, PanelRow, Sums, TINY, squares};
 
-pub(super) static KERNEL: Kernel = Kernel { one, many, signs };
+pub(super) static KERNEL: Kernel = Kernel { together: BLOCK, squares, one, many, signs };
 
 fn one(panel: &[PanelRow], x: &[f32]) -> Sums {
     let mut sums = [0.0; PANEL];
