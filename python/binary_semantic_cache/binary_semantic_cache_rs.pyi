@@ -92,6 +92,7 @@ class HammingSimilarity:
         *,
         live: NDArray[np.uint8] | None = None,
         rows: NDArray[np.int32] | None = None,
+        scope: tuple[NDArray[np.int32], int] | None = None,
         heads: NDArray[np.uint16] | None = None,
         tails: NDArray[np.uint16] | None = None,
     ) -> tuple[int, float] | None: ...
@@ -104,6 +105,7 @@ class HammingSimilarity:
         *,
         live: NDArray[np.uint8] | None = None,
         rows: NDArray[np.int32] | None = None,
+        scope: tuple[NDArray[np.int32], int] | None = None,
         heads: NDArray[np.uint16] | None = None,
         tails: NDArray[np.uint16] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]: ...
@@ -115,6 +117,7 @@ class HammingSimilarity:
         *,
         live: NDArray[np.uint8] | None = None,
         rows: NDArray[np.int32] | None = None,
+        scope: tuple[NDArray[np.int32], int] | None = None,
         heads: NDArray[np.uint16] | None = None,
         tails: NDArray[np.uint16] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
