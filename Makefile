@@ -20,7 +20,7 @@ test-rust: | $(VENV)/.installed
 	cargo test --workspace --locked
 
 test-python: $(BUILT)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 torture: $(BUILT)  ## ten times the fault tests: kills, power cuts, failing disks, damage, clocks, crowds (half an hour or so)
 	TORTURE_TIMES=10 $(BIN)/python -m pytest -rP tests/test_torture_*.py
@@ -55,7 +55,7 @@ format: $(BUILT)  ## rewrite the sources in the house style
 bench: $(BUILT)  ## measure against NumPy, FAISS, usearch and other caches (12 to 20 minutes; leave the machine alone)
 	$(BIN)/python -m benches
 
-bench-quality: $(BUILT)  ## right and wrong answers served on labelled pairs (2 minutes; docs/quality.md)
+bench-quality: $(BUILT)  ## right and wrong answers served on labelled pairs (4 minutes on an idle machine; docs/quality.md)
 	$(BIN)/python -m benches.quality --full
 
 bench-learned: $(BUILT)  ## whether the learned policy keeps its budget, 20 seeds (minutes; docs/budget.md)

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
-from benches.quality.evidence import Evidence, outcome
+from benches.quality.ablation import ablated, in_doubt
+from benches.quality.evidence import JUDGE, Evidence, judged_outcome, outcome
+from benches.quality.inputs import INPUTS, misspelt, typed
 from benches.quality.pairs import OWN, load, read
 from benches.quality.shares import THRESHOLDS, curve, measured
 
@@ -25,12 +28,23 @@ PAIRS = [
 """Served: the first and, being equal, the last. Too far: the second. Near, but vetoed: the third."""
 
 
-def evidence(cosine, *, same, vetoes=(), equal=False, one_scope=True, refused=None, searchable=True):
+def evidence(
+    cosine,
+    *,
+    same=True,
+    vetoes=(),
+    probability=0.5,
+    equal=False,
+    one_scope=True,
+    refused=None,
+    searchable=True,
+):
     return Evidence(
         pair=Pair("", "", "", same, ""),
         distance=0,
         cosine=cosine,
         vetoes=frozenset(vetoes),
+        probability=probability,
         equal=equal,
         one_scope=one_scope,
         refused=refused,
@@ -69,6 +83,84 @@ def test_the_composed_decision_goes_in_the_order_of_the_cache(given, expected):
     assert outcome(evidence(0.9, same=True, **given), 0.82) == expected
     if expected in ("guard", "semantic"):
         assert outcome(evidence(0.81, same=True, **given), 0.82) == "below_threshold"
+
+
+def test_the_judge_has_its_own_limits_and_speaks_last():
+    likely = JUDGE.least_probability
+    assert judged_outcome(evidence(0.67, probability=likely)) == "semantic"
+    assert judged_outcome(evidence(0.67, probability=likely - 0.01)) == "judge"
+    assert judged_outcome(evidence(0.65, probability=1.0)) == "below_threshold"
+    assert judged_outcome(evidence(0.9, probability=1.0, vetoes=["numbers"])) == "guard"
+    assert judged_outcome(evidence(0.9, probability=0.0, equal=True)) == "exact"
+
+
+def test_each_step_of_the_ablation_adds_one_part_to_those_before_it():
+    served = {
+        name: point.traps.count
+        for name, point in ablated(
+            [
+                evidence(0.9, same=False, vetoes=["numbers"], probability=1.0),
+                evidence(0.9, same=False, vetoes=["units", "time"]),
+                evidence(0.9, same=False, vetoes=["substitution"]),
+                evidence(0.9, same=False, one_scope=False, searchable=False),
+                evidence(0.9, same=False),
+            ],
+            0.82,
+        ).items()
+    }
+    assert list(served)[:4] == ["codes", "cosine", "+ numbers", "+ units"]
+    assert list(served)[2:-3] == [f"+ {guard}" for guard in GUARDS]
+    assert [served[name] for name in ("codes", "cosine", "+ numbers", "+ units")] == [5, 5, 4, 3]
+    assert [served[name] for name in list(served)[-4:]] == [2, 1, 0, 1]
+
+
+def test_the_grey_zone_is_what_a_verifier_would_be_asked():
+    zone = in_doubt(
+        [
+            evidence(0.9, probability=0.96),
+            evidence(0.55, probability=0.7),
+            evidence(0.9, probability=0.4),
+            evidence(0.9, probability=0.7, equal=True),
+            evidence(0.9, probability=0.7, vetoes=["numbers"]),
+            evidence(0.9, same=False, probability=0.96),
+            evidence(0.9, same=False, probability=0.7),
+        ]
+    )
+    assert zone.asked == Share(2, 7)
+    assert zone.best == Point(Share(3, 5), Share(1, 2))
+    assert zone.worst == Point(Share(3, 5), Share(2, 2))
+
+
+def test_misspelling_changes_one_letter_of_long_words_alone():
+    text = "How do I reset my password on 30 devices by 12:45?"
+    wrong = misspelt(text, Random(1), share=1.0)
+    for before, after in zip(text.split(), wrong.split(), strict=True):
+        letters = before.strip("?")
+        if letters.isalpha() and len(letters) >= 4:
+            assert after[0] == before[0]
+            assert abs(len(after) - len(before)) <= 1
+        else:
+            assert after == before
+    assert wrong != text
+    assert misspelt(text, Random(1), share=0.0) == text
+
+
+def test_about_as_many_words_are_misspelt_as_was_said():
+    words = ["question"] * 4000
+    wrong = misspelt(" ".join(words), Random(2), share=0.1).split()
+    assert 0.08 < sum(word != "question" for word in wrong) / len(words) < 0.12
+
+
+def test_each_side_of_a_pair_is_mistyped_for_itself_and_the_same_each_time():
+    text = " ".join(["question"] * 100)
+    conversation = [{"role": "user", "content": text}, {"role": "user", "content": text}]
+    pairs = [Pair("1", text, text, True, ""), Pair("2", conversation, conversation, True, "")]
+    for name in INPUTS:
+        plain, messages = typed(pairs, name)
+        assert [plain, messages] == list(typed(pairs, name))
+        differs = "misspelt" in name
+        assert (plain.a != plain.b) is (messages.a != messages.b) is differs
+    assert [message["role"] for message in messages.a] == ["user", "user"]
 
 
 def test_a_sample_is_drawn_the_same_each_time_and_keeps_the_order(tmp_path):
@@ -140,6 +232,11 @@ def test_a_run_measures_what_was_worked_out_by_hand(smoke):
         "traps": {"guard": 1, "exact": 1},
     }
     assert results["questions"]["guard_left_out"]["numbers"]["traps"]["count"] == 2
+    assert list(results["questions"]["inputs"]) == list(INPUTS)
+    assert results["questions"]["inputs"]["as written"]["as shipped"] == questions["as shipped"]
+    assert results["questions"]["inputs"]["as written"]["with judge"] == questions["with judge"]
+    steps = results["questions"]["ablation"]
+    assert (steps["cosine"], steps["as shipped"]) == (questions["cosine"], questions["as shipped"])
     conversations = results["conversations"]
     assert conversations["outcomes"]["traps"] == {"no_candidate": 1}
     assert all(point["traps"]["count"] == 1 for point in conversations["contenders"].values())
@@ -157,6 +254,34 @@ def test_a_run_prints_a_table_and_renews_the_part_of_the_document_between_the_ma
     assert [figure.name for figure in figures if f"figures/{figure.name}" not in text] == []
     assert figures
     assert all(figure.stat().st_size < 80_000 for figure in figures)
+
+
+def test_a_run_compares_conversations_by_digests_instead(tmp_path, int8_model):
+    (tmp_path / "adversarial").mkdir()
+    rows = []
+    for i, (plan, other, same) in enumerate(
+        [("Basic", "Basic", 1), ("Basic", "basic plan, please", 1), ("Basic", "Family", 0)]
+    ):
+        a, b = (
+            [
+                {"role": "user", "content": f"{name} it is"},
+                {"role": "assistant", "content": "Noted"},
+                {"role": "user", "content": "What does it cost?"},
+            ]
+            for name in (plan, other)
+        )
+        rows.append({"id": str(i), "a": a, "b": b, "same": same, "category": "c", "source": "s"})
+    (tmp_path / "adversarial" / "fow_conversations.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = [sys.executable, "-m", "benches.quality", "--digests", "--data", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].count("|") == lines[2].count("|") == 8
+    assert all(cell.strip().endswith(", 100.0") for cell in lines[3].split("|")[2:-1]), lines[3]
+    assert "percent of 2 pairs" in lines[-1]
+    command[-1] = str(tmp_path / "none")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "no conversations" in done.stderr) == (2, True)
 
 
 def test_without_pairs_the_project_document_is_left_alone(tmp_path):

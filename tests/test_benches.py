@@ -74,7 +74,7 @@ def test_a_smoke_run_writes_the_table_and_a_raw_file_with_the_machine(smoke):
         assert all(kept["min"] <= kept["max"] and len(kept["all"]) == 3 for kept in result["rounds"].values())
 
 
-def test_the_measurement_of_guards_counts_what_they_keep_and_block(tmp_path):
+def test_the_measurement_of_guards_counts_what_they_keep_and_block(tmp_path, int8_model):
     (tmp_path / "adversarial").mkdir()
     pairs = [
         {"a": "Wait 5 minutes", "b": "Please wait 5 minutes", "same": 1, "category": "x"},
@@ -89,6 +89,8 @@ def test_the_measurement_of_guards_counts_what_they_keep_and_block(tmp_path):
     assert "| numbers | 100.0 [21-100] / 50.0 [9-91] |" in done.stdout
     assert "| y | 1 | - / 0.0 [0-79] |" in done.stdout
     assert "served | Wait 5 minutes | Wait here 5 minutes" in done.stdout
+    head = "| microseconds a candidate | guards, one candidate | guards, each of 20 | judge, one candidate |"
+    assert head in done.stdout
 
 
 def test_without_labelled_pairs_the_measurement_of_guards_says_where_it_looked(tmp_path):

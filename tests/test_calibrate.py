@@ -416,9 +416,21 @@ def test_pairs_are_asked_of_the_cache_and_calibrated(int8_model, capsys):
     assert set(found["by"]) == {row["category"] for row in rows}
 
 
+def test_with_the_judge_the_walk_goes_over_its_probabilities(int8_model, capsys):
+    options = ["--judge", "--of", "traps", "--budget", "0.1", "--json"]
+    assert main(["calibrate", str(OWN), *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["threshold_of"] == "probability"
+    assert 0.5 <= found["threshold"] < 1.0
+    assert main(["calibrate", str(OWN), *options[:-1]]) == 0
+    assert "the thresholds are its least probabilities" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
+        ([{"similarity": 0.9, "right": True}], ["--judge"], "expected pairs with --judge"),
+        ([{"a": "x", "b": "y"}], ["--judge", "--write", "x.toml"], "expected --write without --judge"),
         ([{"a": "x", "b": "y"}], [], "expected pairs with labels"),
         ([{"similarity": 0.9, "right": True}], ["--of", "traps"], "expected --of hits for judged answers"),
         ([{"similarity": 0.9, "right": True}], [str(OWN)], "got files of both"),

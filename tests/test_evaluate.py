@@ -10,6 +10,7 @@ import pytest
 
 from binary_semantic_cache import SemanticCache
 from binary_semantic_cache.cli.main import main
+from binary_semantic_cache.embedders.local import LocalEmbedder
 from binary_semantic_cache.errors import (
     CorruptFileError,
     EmbedderError,
@@ -24,6 +25,7 @@ from binary_semantic_cache.proof.pairs import Pair, read_pairs, requested, sampl
 from binary_semantic_cache.proof.remembering import RememberingEmbedder
 from binary_semantic_cache.proof.report import page
 from binary_semantic_cache.proof.shares import Share, wilson
+from binary_semantic_cache.text.judge import Judge
 from words import WordEmbedder
 
 OWN = Path(__file__).parents[1] / "benches" / "quality" / "pairs.jsonl"
@@ -244,6 +246,32 @@ def test_a_verifier_that_refuses_is_no_matter_of_the_threshold():
     assert (one.outcome, one.score) == ("verifier", NEVER)
 
 
+@pytest.fixture(scope="module")
+def model(int8_model):
+    return RememberingEmbedder(LocalEmbedder(int8_model))
+
+
+@pytest.mark.parametrize("least", [0.5, 0.8, 0.904, 0.93])
+def test_with_a_judge_one_probability_a_pair_tells_what_is_served_at_any(own_pairs, model, least):
+    threshold, once = ask(own_pairs, model, judge=Judge(least_probability=1.0))
+    assert threshold == 1.0
+    _, again = ask(own_pairs, model, judge=Judge(least_probability=least))
+    assert [one.served_at(least) for one in once] == [one.served for one in again]
+    assert {one.outcome for one in again} >= {"semantic", "guard"}
+
+
+def test_with_a_judge_the_least_cosine_stays_and_is_no_matter_of_the_threshold(own_pairs, model):
+    _, asked = ask(own_pairs, model, judge=Judge(least_probability=0.0, least_cosine=0.8))
+    far = [one for one in asked if one.outcome == "below_threshold"]
+    assert far
+    assert all(one.score == NEVER and one.similarity < 0.8 for one in far)
+
+
+def test_a_judge_and_a_verifier_are_not_asked_together(own_pairs, model):
+    with pytest.raises(InvalidValueError, match="expected a judge or a verifier, got both"):
+        ask(own_pairs, model, judge=Judge(), verifier=lambda a, b: True)
+
+
 # Figures
 
 
@@ -460,9 +488,20 @@ def test_a_threshold_and_a_limit_are_obeyed(lines_file, int8_model, capsys):
     assert (found["threshold"], found["pairs"]) == (0.999, 3)
 
 
+def test_with_the_judge_the_thresholds_are_its_probabilities(lines_file, int8_model, capsys):
+    assert main(["evaluate", str(lines_file), "--judge", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["threshold"], found["threshold_of"], found["least_cosine"]) == (0.904, "probability", 0.66)
+    assert found["curve_disagrees"] == 0
+    assert main(["evaluate", str(lines_file), "--judge", "--threshold", "0.5"]) == 0
+    said = "threshold  0.500 of the judge's probability, asked from a cosine of 0.66"
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--judge", "--threshold", "-0.5"], "expected least_probability from 0.0 to 1.0, got -0.5"),
         (["--strict"], "expected --max-wrong with --strict"),
         (["--columns", "a,b"], "ends in .csv or .tsv"),
         (["--embedder", "none"], "expected one of local"),

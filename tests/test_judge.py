@@ -90,6 +90,66 @@ def test_guards_come_before_the_judge(embedder):
         assert (reason(verdict), verdict.nearest.probability) == (MissReason.GUARD, None)
 
 
+@pytest.mark.parametrize(
+    ("zone", "agrees", "served", "said", "asked"),
+    [
+        ((-0.02, -0.01), True, True, None, 0),
+        ((-0.01, 0.01), True, True, None, 1),
+        ((-0.01, 0.01), False, False, MissReason.VERIFIER, 1),
+        ((0.01, 0.02), True, False, MissReason.JUDGE, 0),
+    ],
+)
+def test_in_the_grey_zone_alone_the_verifier_decides(embedder, judge, zone, agrees, served, said, asked):
+    """The zone lies about the probability that the judge gives, as if that were 0."""
+    (probability,) = scores(judge, embedder, REWORDED, [STORED])
+    low, high = (probability + end for end in zone)
+    calls = []
+
+    def verifier(prompt, candidate):
+        calls.append((prompt, candidate))
+        return agrees
+
+    doubting = Judge(least_probability=(low + high) / 2, least_cosine=0.3, verify_between=(low, high))
+    with SemanticCache(embedder=embedder, judge=doubting, verifier=verifier) as cache:
+        cache.put(STORED, "a level")
+        verdict = cache.lookup(REWORDED)
+        assert bool(verdict) is served
+        if not served:
+            assert reason(verdict) is said
+    assert calls == [(REWORDED, STORED)] * asked
+
+
+def test_a_verifier_serves_in_the_grey_zone_what_the_judge_alone_would_not(embedder, judge):
+    (probability,) = scores(judge, embedder, REWORDED, [STORED])
+    least = (1.0 + probability) / 2
+    for zone, served in ((None, False), ((0.0, least), True)):
+        doubting = Judge(least_probability=least, least_cosine=0.3, verify_between=zone)
+        with SemanticCache(embedder=embedder, judge=doubting, verifier=lambda prompt, other: True) as cache:
+            cache.put(STORED, "a level")
+            assert bool(cache.lookup(REWORDED)) is served
+
+
+def test_a_grey_zone_needs_a_verifier(embedder):
+    with pytest.raises(InvalidValueError, match=r"expected a verifier .*verify_between=\(0.5, 0.95\)"):
+        SemanticCache(embedder=embedder, judge=Judge(verify_between=(0.5, 0.95)))
+
+
+@pytest.mark.parametrize("zone", [(0.95, 0.99), (0.5, 0.9), (0.99, 0.5)])
+def test_a_grey_zone_lies_around_the_least_probability(zone):
+    with pytest.raises(InvalidValueError, match=r"expected verify_between around least_probability 0\.904"):
+        Judge(verify_between=zone)
+
+
+def test_a_grey_zone_has_two_ends():
+    with pytest.raises(InvalidTypeError, match=r"expected verify_between as two probabilities, got 0\.5"):
+        Judge(verify_between=0.5)
+
+
+def test_a_judge_says_what_it_asks_for():
+    assert repr(Judge()) == "Judge(least_probability=0.904, least_cosine=0.66)"
+    assert "verify_between=(0.5, 0.95)" in repr(Judge(verify_between=(0.5, 0.95)))
+
+
 def test_the_judge_sets_the_least_cosine_unless_one_is_given(judge, embedder):
     with SemanticCache(embedder=embedder, judge=judge) as cache:
         assert cache.threshold == judge.least_cosine

@@ -168,3 +168,77 @@ def test_a_cache_learns_from_the_answers_that_follow_and_then_serves():
         assert served is not None
         assert learned.labels > 20
         assert cache.stats().misses == {"learning": learned.labels}
+
+
+def learning_cache(learned):
+    cache = SemanticCache(
+        embedder=WordEmbedder(),
+        guards=NoGuards(),
+        policy=Policy(exact_only=()),
+        threshold=0.8,
+        learned=learned,
+    )
+    cache.put("what is the capital city of france", "Paris")
+    return cache
+
+
+NEAR = "what is the capital city of france then"
+
+
+def test_an_explanation_tells_what_the_learned_policy_would_do():
+    with learning_cache(LearnedPolicy(0.1)) as cache:
+        explained = cache.explain(NEAR)
+    assert explained.learned.needed == pytest.approx(0.9)
+    assert explained.learned.right < explained.learned.needed
+    assert (explained.learned.served, explained.learned.labels) == (0.0, 0)
+    assert explained.verdict.reason is MissReason.LEARNING
+    assert "learned    right with 0." in str(explained)
+    assert "0.900 needed: asked anew" in str(explained)
+
+
+def test_an_explanation_tells_of_a_trial_and_of_its_end():
+    learned = LearnedPolicy(0.1, audit=0.02)
+    told = []
+    with learning_cache(learned) as cache:
+        (candidate,) = cache.explain(NEAR).candidates
+        for _ in range(300):
+            learned.observe(candidate.entry_id, candidate.similarity, right=True)
+            told.append(cache.explain(NEAR))
+    trials = [explained for explained in told if explained.learned.on_trial]
+    assert all(explained.verdict.reason is MissReason.LEARNING for explained in trials)
+    assert "fit to be served, and asked anew until the budget is proven" in str(trials[0])
+    assert isinstance(told[-1].verdict, Hit)
+    assert told[-1].learned.served == pytest.approx(0.98)
+    assert "served in 98 of 100 requests, else asked anew" in str(told[-1])
+
+
+def test_over_requests_an_explanation_has_the_share_that_is_served():
+    learned = LearnedPolicy(0.01, promise="requests", audit=0.0, seed=3)
+    for right in (True, True, True, False) * 5:
+        learned.observe(1, 0.95, right=right)
+    outlook = learned.outlook(1, 0.95)
+    assert 0.5 < outlook.right < 0.99
+    assert outlook.served == pytest.approx(0.01 / (1.0 - outlook.right))
+    drawn = sum(learned.choose(1, 0.95).serve for _ in range(4000)) / 4000
+    assert drawn == pytest.approx(outlook.served, abs=0.02)
+
+
+def test_an_explanation_takes_nothing_from_chance():
+    told, silent = (LearnedPolicy(0.05, promise="requests", seed=4) for _ in range(2))
+    for policy in (told, silent):
+        for _ in range(30):
+            policy.observe(1, 0.95, right=True)
+    chosen = []
+    for policy in (told, silent):
+        for _ in range(200):
+            if policy is told:
+                policy.outlook(1, 0.9)
+            chosen.append(policy.choose(1, 0.9))
+    assert chosen[:200] == chosen[200:]
+
+
+def test_of_an_exact_repeat_the_learned_policy_is_not_asked():
+    with learning_cache(LearnedPolicy(0.1)) as cache:
+        explained = cache.explain("what is the capital city of france")
+    assert explained.learned is None
+    assert explained.verdict.kind == "exact"

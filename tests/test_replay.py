@@ -8,7 +8,9 @@ from itertools import pairwise
 import pytest
 
 from binary_semantic_cache import errors
+from binary_semantic_cache.embedders.local import LocalEmbedder
 from binary_semantic_cache.proof import replay as replaying
+from binary_semantic_cache.proof.remembering import RememberingEmbedder
 from binary_semantic_cache.proof.replay import Plan, replay, variants_of
 from binary_semantic_cache.proof.replay_agreement import agreement_named, token_overlap
 from binary_semantic_cache.proof.replay_cells import Cell, Variant
@@ -18,6 +20,7 @@ from binary_semantic_cache.proof.replay_simulation import Simulation
 from binary_semantic_cache.proof.replay_tally import share_of
 from binary_semantic_cache.text.clock import Clock
 from binary_semantic_cache.text.guards import Guards
+from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.semantic import SemanticCache
 from binary_semantic_cache.text.verdict import Veto
@@ -85,12 +88,19 @@ def simulated(requests, variants, tmp_path, embedder, guards, feed=64):
         folder=tmp_path,
         guards=guards,
         policy=Policy(),
+        judge=judge_of(variants[0]),
         watch=lambda request, outcomes: said.append(list(outcomes)),
     )
     for first in range(0, len(requests), feed):
         simulation.feed(requests[first : first + feed])
     simulation.close()
     return said
+
+
+def judge_of(variant):
+    if variant.judge_from is None:
+        return None
+    return Judge(least_probability=variant.threshold, least_cosine=variant.judge_from)
 
 
 def told_by_a_cache(requests, variant, embedder, guards, monkeypatch):
@@ -101,7 +111,8 @@ def told_by_a_cache(requests, variant, embedder, guards, monkeypatch):
     with SemanticCache(
         embedder=embedder,
         guards=guards,
-        threshold=variant.threshold,
+        threshold=variant.least_cosine,
+        judge=judge_of(variant),
         max_entries=variant.max_entries or 100_000,
         ttl_seconds=variant.ttl_seconds,
     ) as cache:
@@ -121,7 +132,8 @@ def told_by_a_cache(requests, variant, embedder, guards, monkeypatch):
 
 
 def assert_told_alike(requests, variants, tmp_path, monkeypatch, embedder=None, guards=None):
-    embedder, guards = embedder or WordEmbedder(), guards or Guards()
+    embedder = WordEmbedder() if embedder is None else embedder
+    guards = guards or Guards()
     simulation = simulated(requests, variants, tmp_path, embedder, guards)
     kinds = set()
     for at, variant in enumerate(variants):
@@ -155,6 +167,22 @@ def test_every_verdict_with_a_time_to_live_is_the_one_of_a_real_cache(tmp_path, 
     variants = [Variant(0.8, size, ttl) for size, ttl in ((8, 50.0), (8, 700.0), (None, 200.0))]
     kinds = assert_told_alike(requests, variants, tmp_path, monkeypatch)
     assert {"exact", "semantic", "no_candidate"} <= kinds
+
+
+def test_every_verdict_with_a_judge_is_the_one_of_a_real_cache(tmp_path, monkeypatch, int8_model):
+    requests = requests_of(asked(200, seed=3))
+    variants = variants_of([0.5, 0.904, 0.98], [8, None], judge_from=0.6)
+    embedder = RememberingEmbedder(LocalEmbedder(int8_model))
+    kinds = assert_told_alike(requests, variants, tmp_path, monkeypatch, embedder)
+    assert {"exact", "semantic", "guard", "judge"} <= kinds
+
+
+def test_variants_with_a_judge_need_one_of_their_embedder(tmp_path):
+    variants = variants_of([0.9], [None], judge_from=0.66)
+    with pytest.raises(errors.InvalidValueError, match="expected a judge for variants with judge_from"):
+        replay([written(tmp_path / "log.jsonl", asked(3))], plan(variants=variants))
+    with pytest.raises(errors.InvalidValueError, match="expected an embedder whose fingerprint begins with"):
+        replay([written(tmp_path / "log.jsonl", asked(3))], plan(variants=variants, judge=Judge()))
 
 
 def test_verdicts_are_those_of_a_real_cache_where_more_entries_are_near_than_are_looked_at(

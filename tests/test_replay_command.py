@@ -8,6 +8,7 @@ import pytest
 
 from binary_semantic_cache.cli.main import main
 from binary_semantic_cache.embedders import from_name
+from binary_semantic_cache.embedders.local import LocalEmbedder
 from binary_semantic_cache.proof.pairs import read_pairs
 from binary_semantic_cache.proof.replay_charts import Curve, chart
 from test_replay import asked, written
@@ -34,6 +35,21 @@ def test_the_table_has_a_row_a_cache_and_says_what_it_stands_on(log, capsys):
     assert "  ttl  " not in out
     for sentence in ("one tenant", "no token counts", "no latency", "That is a stand-in", "too narrow"):
         assert sentence in out
+
+
+def test_with_the_judge_thresholds_are_probabilities_and_that_is_said(log, capsys, monkeypatch, int8_model):
+    monkeypatch.setattr(from_name, "embedder_from", lambda name: LocalEmbedder(int8_model))
+    assert main(["replay", log, "--judge", "--sizes", "none", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [cache["threshold"] for cache in found["caches"]] == [0.831, 0.904, 0.933]
+    assert {(cache["threshold_of"], cache["least_cosine"]) for cache in found["caches"]} == {
+        ("probability", 0.66)
+    }
+    assert any("The shipped judge stands behind the guards" in said for said in found["assumptions"])
+    hits = [cache["hits"] for cache in found["caches"]]
+    assert hits == sorted(hits, reverse=True)
+    assert main(["replay", log, "--judge", "--sizes", "none"]) == 0
+    assert re.search(r"^ *0\.904 ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_tenants_labels_and_times_to_live_change_figures_and_notes(log, capsys):
@@ -99,6 +115,7 @@ def test_prices_make_money_of_tokens(tmp_path, capsys):
         (["--sizes", "0"], "expected sizes of 1 or more, got 0"),
         (["--agree-from", "2"], "expected an agreement above 0 and up to 1, got 2.0"),
         (["--prompt-field", "nothing"], "got none that can be read"),
+        (["--judge"], "expected an embedder whose fingerprint begins with all-MiniLM-L6-v2"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_1(log, capsys, arguments, message):

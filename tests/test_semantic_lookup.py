@@ -26,6 +26,32 @@ def test_an_exact_hit_embeds_nothing(cache):
     assert cache.embedder.calls == calls
 
 
+def test_the_put_after_a_lookup_that_missed_does_not_embed_again(cache):
+    for place in range(2):
+        assert not cache.lookup(f"{QUESTION} {place}")
+    assert cache.embedder.calls == 2
+    for place in range(2):
+        cache.put(f"{QUESTION} {place}", "Paris")
+    assert cache.embedder.calls == 2
+    assert cache.lookup(f"{NEAR} 0").kind == "semantic"
+    assert cache.embedder.calls == 3
+
+
+def test_what_was_embedded_for_one_scope_is_embedded_again_for_another(cache):
+    assert not cache.lookup(QUESTION, scope="alice")
+    cache.put(QUESTION, "Paris", scope="bob")
+    assert not cache.lookup(QUESTION, scope="alice")
+    assert cache.embedder.calls == 3
+
+
+def test_the_embeddings_of_lookups_that_no_put_follows_are_let_go(cache):
+    for place in range(400):
+        cache.lookup(f"{QUESTION} {place}")
+    cache.put(f"{QUESTION} 0", "Paris")
+    cache.put(f"{QUESTION} 399", "Paris")
+    assert cache.embedder.calls == 401
+
+
 def test_an_answer_that_lands_after_the_exact_tier_was_asked_is_an_exact_hit(cache, monkeypatch):
     find = cache.store.find
 

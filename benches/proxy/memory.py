@@ -9,7 +9,7 @@ from benches.proxy.questions import ask
 
 __all__ = ["memory_lines"]
 
-_KINDS = 10
+_KINDS = 20
 _SHARED = 500
 """Questions that are asked again and again."""
 
@@ -35,17 +35,21 @@ def memory_lines(requests: int) -> int:
 
 
 def _question(n: int) -> str:
-    """Six of ten were asked before."""
-    return f"question {n % _SHARED if n % _KINDS < 6 else n} of the long run"
+    """One of twenty was not asked before."""
+    return f"question {n % _SHARED if n % _KINDS else n} of the long run"
+
+
+def _is_stream(n: int) -> bool:
+    """Two of ten, hits and misses."""
+    return n % 10 in (0, 1)
 
 
 def _mixed(n: int) -> bytes:
-    return ask(_question(n), stream=n % _KINDS in (0, 1))
+    return ask(_question(n), stream=_is_stream(n))
 
 
 def _is_right(n: int, reply: bytes) -> None:
     if not reply.startswith(b"HTTP/1.1 200"):
         raise WrongReplyError(reply[:300].decode())
-    is_played = n % _KINDS in (0, 1)
-    if not is_played and _question(n).encode() not in reply:
+    if not _is_stream(n) and _question(n).encode() not in reply:
         raise WrongReplyError(f"request {n}: {reply[:600]!r}")

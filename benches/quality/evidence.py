@@ -7,15 +7,39 @@ from unicodedata import normalize
 
 import numpy as np
 
-from binary_semantic_cache import Guards, HammingSimilarity, MissReason, Policy, Request, RustBinaryEncoder
+from binary_semantic_cache import (
+    Guards,
+    HammingSimilarity,
+    Judge,
+    MissReason,
+    Policy,
+    Request,
+    RustBinaryEncoder,
+)
 from binary_semantic_cache.binary_semantic_cache_rs import cosines
 from binary_semantic_cache.proof.pairs import Pair, requested
 from binary_semantic_cache.proof.remembering import RememberingEmbedder
 from binary_semantic_cache.text.vectors import pack, unit
 
-__all__ = ["CODE_BITS", "DECISIONS", "Evidence", "Examiner", "outcome"]
+__all__ = [
+    "CODE_BITS",
+    "CODE_SIMILARITY",
+    "DECISIONS",
+    "JUDGE",
+    "Evidence",
+    "Examiner",
+    "judged_outcome",
+    "least_cosine",
+    "outcome",
+]
 
 CODE_BITS = 256
+
+CODE_SIMILARITY = 0.80
+"""`BinarySemanticCache`'s default threshold, a share of equal bits."""
+
+JUDGE = Judge()
+"""The shipped one, with its shipped limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +53,8 @@ class Evidence:
     """Of the new text with the vector kept of the old one."""
     vetoes: frozenset[str]
     """Names of all guards that object."""
+    probability: float
+    """That the answer is the one, by the judge, whatever guards say."""
     equal: bool
     """The texts are the same."""
     one_scope: bool
@@ -61,14 +87,18 @@ class Examiner:
         old, new = requested(pair.a), requested(pair.b)
         kept, asked = (unit(self._embeddings.of(request.text)) for request in (old, new))
         codes = self._encoder.encode(np.stack([kept, asked]))
-        (cosine,) = cosines(asked, [pack(kept, "int8")])
+        packed = [pack(kept, "int8")]
+        (cosine,) = cosines(asked, packed)
+        (probability,) = JUDGE.score(new.text, asked, [old.text], packed)
         assert cosine is not None
+        assert probability is not None
         (vetoes,) = self._guards.check(new.text, [old.text])
         return Evidence(
             pair=pair,
             distance=int(self._hamming.distance(codes[0], codes[1])),
             cosine=cosine,
             vetoes=frozenset(veto.guard for veto in vetoes),
+            probability=probability,
             equal=normalize("NFC", old.text) == normalize("NFC", new.text),
             one_scope=old.context == new.context and (old.exact_only is None) == (new.exact_only is None),
             refused=self._refused(new),
@@ -107,6 +137,14 @@ def outcome(evidence: Evidence, threshold: float, vetoes: frozenset[str] | None 
     return "semantic"
 
 
+def judged_outcome(evidence: Evidence) -> str:
+    """What a cache with the shipped judge must do, composed of its parts as `outcome` is."""
+    found = outcome(evidence, JUDGE.least_cosine)
+    if found == "semantic" and evidence.probability < JUDGE.least_probability:
+        return MissReason.JUDGE.value
+    return found
+
+
 def _codes(evidence: Evidence, threshold: float) -> bool:
     return evidence.code_cosine >= threshold
 
@@ -130,3 +168,8 @@ DECISIONS: Mapping[str, Callable[[Evidence, float], bool]] = {
     "as shipped": _whole,
 }
 """Whether an answer is served at a least cosine; the first three see the last text alone."""
+
+
+def least_cosine(decision: str, shipped: float) -> float:
+    """The shipped threshold of a decision, as a cosine."""
+    return math.cos(math.pi * (1 - CODE_SIMILARITY)) if decision == "codes" else shipped

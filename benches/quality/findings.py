@@ -1,24 +1,22 @@
 """Everything that is measured on one set of pairs."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from benches.quality.ablation import GreyZone, ablated, in_doubt
 from benches.quality.contenders import ask_contenders
-from benches.quality.evidence import DECISIONS, Evidence, Examiner, outcome
-from benches.quality.pairs import PairSet, lowered
+from benches.quality.evidence import DECISIONS, Evidence, Examiner, judged_outcome, least_cosine, outcome
+from benches.quality.inputs import AS_WRITTEN, INPUTS, typed
+from benches.quality.pairs import PairSet
 from benches.quality.shares import THRESHOLDS, curve, measured
-from benches.quality.shipped import WITH_JUDGE, Verdicts, ask_cache, served_with_judge
+from benches.quality.shipped import WITH_JUDGE, Verdicts, ask_cache, ask_judged_cache
 from binary_semantic_cache.proof.remembering import RememberingEmbedder
 from binary_semantic_cache.proof.shares import Point, Share
 from binary_semantic_cache.text.guards import GUARDS
 
-__all__ = ["CODE_SIMILARITY", "NEAR_THRESHOLDS", "Finding", "find", "least_cosine"]
-
-CODE_SIMILARITY = 0.80
-"""`BinarySemanticCache`'s default threshold, a share of equal bits."""
+__all__ = ["NEAR_THRESHOLDS", "Finding", "find"]
 
 NEAR_THRESHOLDS = (0.70, 0.74, 0.78, 0.80, 0.82, 0.84, 0.86, 0.90)
 """Where the shipped threshold is compared with its neighbours."""
@@ -43,8 +41,11 @@ class Finding:
     """Exact cosine with all guards but one."""
     near: Mapping[float, Point]
     """The whole decision at `NEAR_THRESHOLDS`."""
-    lower: Point
-    """The whole decision, all texts in lower case."""
+    ablation: Mapping[str, Point]
+    """The decision put together step by step, from bare codes to the judge."""
+    grey_zone: GreyZone
+    inputs: Mapping[str, Mapping[str, Point]]
+    """By how all texts are typed (`INPUTS`): the whole decision, without and with the judge."""
 
     @property
     def name(self) -> str:
@@ -69,7 +70,12 @@ class Finding:
             "guard_alone": _points(self.alone),
             "guard_left_out": _points(self.without),
             "thresholds": _points({f"{at:.2f}": point for at, point in self.near.items()}),
-            "lower_case": _plain(self.lower),
+            "ablation": _points(self.ablation),
+            "grey_zone": {
+                "asked": {"count": self.grey_zone.asked.count, "n": self.grey_zone.asked.n},
+                **_points({"always_right": self.grey_zone.best, "always_yes": self.grey_zone.worst}),
+            },
+            "inputs": {name: _points(points) for name, points in self.inputs.items()},
             "curves": {
                 name: {
                     "served": [point.served.count for point in points],
@@ -81,11 +87,6 @@ class Finding:
         }
 
 
-def least_cosine(decision: str, shipped: float) -> float:
-    """The shipped threshold of a decision, as a cosine."""
-    return math.cos(math.pi * (1 - CODE_SIMILARITY)) if decision == "codes" else shipped
-
-
 def find(pair_set: PairSet, embeddings: RememberingEmbedder, examiner: Examiner) -> Finding:
     """Measures all there is to measure.
 
@@ -95,14 +96,15 @@ def find(pair_set: PairSet, embeddings: RememberingEmbedder, examiner: Examiner)
     evidence = examiner.examine(pair_set.pairs)
     verdicts = ask_cache(embeddings, evidence)
     others = ask_contenders(embeddings, evidence)
-    lower = examiner.examine(lowered(pair_set.pairs))
+    others_typed = {
+        name: examiner.examine(typed(pair_set.pairs, name)) for name in INPUTS if name != AS_WRITTEN
+    }
     at = verdicts.threshold
     served = {
         name: [decide(one, least_cosine(name, at)) for one in evidence] for name, decide in DECISIONS.items()
     }
     served["as shipped"] = [said in ("exact", "semantic") for said in verdicts.outcomes]
-    served[WITH_JUDGE] = served_with_judge(embeddings, evidence)
-    whole = DECISIONS["as shipped"]
+    served[WITH_JUDGE] = ask_judged_cache(embeddings, evidence)
     return Finding(
         pair_set=pair_set,
         evidence=evidence,
@@ -120,8 +122,18 @@ def find(pair_set: PairSet, embeddings: RememberingEmbedder, examiner: Examiner)
         alone={guard: measured(evidence, partial(_with_only, {guard}, at)) for guard in GUARDS},
         without={guard: measured(evidence, partial(_with_only, {*GUARDS} - {guard}, at)) for guard in GUARDS},
         near={least: measured(evidence, partial(_at, least)) for least in NEAR_THRESHOLDS},
-        lower=measured(lower, lambda one: whole(one, at)),
+        ablation=ablated(evidence, at),
+        grey_zone=in_doubt(evidence),
+        inputs={name: _both_ways(one, at) for name, one in {AS_WRITTEN: evidence, **others_typed}.items()},
     )
+
+
+def _both_ways(pairs: Sequence[Evidence], threshold: float) -> dict[str, Point]:
+    """The whole decision without and with the judge."""
+    return {
+        "as shipped": measured(pairs, partial(_at, threshold)),
+        WITH_JUDGE: measured(pairs, lambda one: judged_outcome(one) in ("exact", "semantic")),
+    }
 
 
 def _with_only(guards: set[str], threshold: float, evidence: Evidence) -> bool:

@@ -2,20 +2,20 @@
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from binary_semantic_cache.proof.pairs import Messages, Pair
+from binary_semantic_cache.proof.pairs import Pair
 
-__all__ = ["OWN", "SETS", "PairSet", "load", "lowered", "read"]
+__all__ = ["CONVERSATIONS", "OWN", "SETS", "PairSet", "load", "read"]
 
-OWN = "own pairs"
+OWN, CONVERSATIONS = "own pairs", "conversations"
 _OWN_FILE = Path(__file__).parent / "pairs.jsonl"
 
 SETS: Mapping[str, tuple[str, int]] = {
     "questions": ("adversarial/fow_questions.jsonl", 0),
-    "conversations": ("adversarial/fow_conversations.jsonl", 0),
+    CONVERSATIONS: ("adversarial/fow_conversations.jsonl", 0),
     "finance": ("adversarial/finance.jsonl", 0),
     "word problems": ("numbers/gsmplus.jsonl", 600),
     "negation": ("negation/semantoneg.jsonl", 1500),
@@ -63,17 +63,3 @@ def read(name: str, path: Path, limit: int = 0) -> PairSet:
         drawn = [rows[i] for i in sorted(random.Random(_SEED).sample(range(len(rows)), limit))]
     pairs = [Pair(row["id"], row["a"], row["b"], row["same"] == 1, row["category"]) for row in drawn]
     return PairSet(name, pairs, len(rows), sorted({row["source"] for row in rows}))
-
-
-def lowered(pairs: Sequence[Pair]) -> Iterator[Pair]:
-    """The same pairs in lower case, as people type."""
-    for pair in pairs:
-        yield Pair(
-            pair.id, _changed(pair.a, str.lower), _changed(pair.b, str.lower), pair.same, pair.category
-        )
-
-
-def _changed(side: str | Messages, change: Callable[[str], str]) -> str | Messages:
-    if isinstance(side, str):
-        return change(side)
-    return [message | {"content": change(message["content"])} for message in side]

@@ -12,9 +12,11 @@ from typing import Any
 from tqdm import tqdm
 
 from benches.machine import describe
-from benches.quality.evidence import Examiner
-from benches.quality.findings import Finding, find, least_cosine
-from benches.quality.pairs import OWN, PairSet, load
+from benches.quality.digests import digest_table
+from benches.quality.evidence import Examiner, least_cosine
+from benches.quality.findings import Finding, find
+from benches.quality.inputs import INPUTS, typed
+from benches.quality.pairs import CONVERSATIONS, OWN, SETS, PairSet, load, read
 from benches.quality.tables import all_tables, main_table
 from benches.report import stem
 from binary_semantic_cache.embedders.local import LocalEmbedder
@@ -37,6 +39,8 @@ def run(arguments: Sequence[str]) -> int:
     A cache that does not do what its parts say ends the run with a traceback; low shares do not.
     """
     given = _parser().parse_args(arguments)
+    if given.digests:
+        return _compare_digests(given.data)
     sets = load(given.data, full=given.full, smoke=given.smoke)
     if [one.name for one in sets] == [OWN]:
         _say(f"no labelled pairs in {given.data} (--data FOLDER): measuring the project's own few alone")
@@ -71,6 +75,20 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _compare_digests(data: Path) -> int:
+    path = data / SETS[CONVERSATIONS][0]
+    if not path.is_file():
+        _say(f"no conversations at {path} (--data FOLDER)")
+        return 2
+    try:
+        embeddings = RememberingEmbedder(LocalEmbedder())
+    except (MissingExtraError, ModelNotFoundError) as exc:
+        _say(f"the local embedder cannot run: {exc}")
+        return 2
+    print(digest_table(read(CONVERSATIONS, path).pairs, embeddings))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benches.quality",
@@ -85,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--full", action="store_true", help="all pairs of the large sets, not a sample")
     parser.add_argument("--smoke", action="store_true", help="a dozen pairs of each set: does it run?")
+    parser.add_argument(
+        "--digests",
+        action="store_true",
+        help="instead: what conversations would get if their earlier turns were compared by meaning",
+    )
     parser.add_argument(
         "--docs",
         type=Path,
@@ -103,12 +126,11 @@ def _shown(given: argparse.Namespace) -> list[str]:
 
 def _embed(embeddings: RememberingEmbedder, sets: Sequence[PairSet]) -> None:
     texts = {
-        variant
+        last_text(side).strip()
         for one in sets
-        for pair in one.pairs
+        for name in INPUTS
+        for pair in typed(one.pairs, name)
         for side in (pair.a, pair.b)
-        for text in [last_text(side).strip()]
-        for variant in (text, text.lower())
     }
     for text in tqdm(sorted(texts, key=len), "embedding", unit=" texts"):
         embeddings.of(text)

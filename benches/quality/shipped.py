@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benches.harness import check_equal
-from benches.quality.evidence import Evidence, outcome
-from binary_semantic_cache import Hit, Judge, Request, SemanticCache
+from benches.quality.evidence import JUDGE, Evidence, judged_outcome, outcome
+from binary_semantic_cache import Hit, Request, SemanticCache
 from binary_semantic_cache.proof.pairs import Messages, requested
 from binary_semantic_cache.proof.remembering import RememberingEmbedder
 
-__all__ = ["WITH_JUDGE", "Verdicts", "ask_cache", "served_with_judge"]
+__all__ = ["WITH_JUDGE", "Verdicts", "ask_cache", "ask_judged_cache"]
 
 WITH_JUDGE = "with judge"
 """The name of a cache that has the shipped judge, too."""
@@ -54,20 +54,20 @@ def ask_cache(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> Ver
         return Verdicts(cache.threshold, outcomes)
 
 
-def served_with_judge(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> list[bool]:
+def ask_judged_cache(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> list[bool]:
     """Whether a cache with the shipped judge answers the second prompt of each pair, put and asked as above.
 
     Raises:
-        UnequalResultsError: it served what a guard objects to.
+        UnequalResultsError: the cache did not do what its parts say.
     """
     served = []
-    with SemanticCache(embedder=embeddings, judge=Judge()) as cache:
+    with SemanticCache(embedder=embeddings, judge=JUDGE) as cache:
         for i, evidence in enumerate(pairs):
             scope = {"pair": i}
             cache.put(_given(evidence.pair.a), _ANSWER, scope=scope)
             verdict = cache.lookup(_given(evidence.pair.b), scope=scope)
-            if isinstance(verdict, Hit) and verdict.kind == "semantic":
-                check_equal(evidence.pair.id, "SemanticCache", frozenset(), evidence.vetoes)
+            said = verdict.kind if isinstance(verdict, Hit) else verdict.reason.value
+            check_equal(evidence.pair.id, f"SemanticCache {WITH_JUDGE}", judged_outcome(evidence), said)
             served.append(bool(verdict))
     return served
 

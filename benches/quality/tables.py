@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from benches.quality.ablation import DOUBTING
 from benches.quality.contenders import PUBLISHED
 from benches.quality.findings import NEAR_THRESHOLDS, Finding
 from benches.quality.shipped import WITH_JUDGE
@@ -18,13 +19,15 @@ def all_tables(findings: Sequence[Finding]) -> str:
     sections = [
         ("In short", _short(findings)),
         ("Served and traps served wrong", main_table(findings)),
+        ("Step by step", _ablation(findings)),
+        ("A verifier where the judge is in doubt", _grey_zone(findings)),
         ("Published by others", _published()),
         ("The threshold and its neighbours", _thresholds(findings)),
         ("By category", _categories(findings)),
         ("One guard alone", _guards([(finding, finding.alone) for finding in findings])),
         ("One guard left out", _guards([(finding, finding.without) for finding in findings])),
         ("Why should-hit pairs were served or not", _outcomes(findings)),
-        ("Lower-case input", _lower(findings)),
+        ("Lower-case and misspelt input", _inputs(findings)),
         ("Recall at a precision", _recall(findings)),
     ]
     return "\n\n".join(f"### {heading}\n\n{table}" for heading, table in sections)
@@ -39,10 +42,7 @@ def _short(findings: Sequence[Finding]) -> str:
         judged = points.pop(WITH_JUDGE)
         del points["codes"], points["cosine + guards"]
         named = f"{finding.name} ({shipped.served.n:,} / {shipped.traps.n:,})"
-        both = " / ".join(
-            _with_interval(share) if share.n else "-" for share in (shipped.served, shipped.traps)
-        )
-        rows.append([named, both, _both(judged), *map(_both, points.values())])
+        rows.append([named, _whole(shipped), _both(judged), *map(_both, points.values())])
     others = ["cosine alone", *findings[0].contenders]
     return _table(["pairs (should hit / traps)", "as shipped: served / traps", WITH_JUDGE, *others], rows)
 
@@ -60,6 +60,30 @@ def main_table(findings: Sequence[Finding]) -> str:
             if shares[0].n:
                 rows.append([f"{finding.name}: {label}", f"{shares[0].n:,}", *map(_with_interval, shares)])
     return _table(["set", "pairs", *columns], rows)
+
+
+def _ablation(findings: Sequence[Finding]) -> str:
+    """A line for each step, a column for each set."""
+    rows = [
+        [step, *(_whole(finding.ablation[step]) for finding in findings)] for step in findings[0].ablation
+    ]
+    return _table(["step: served / traps", *(finding.name for finding in findings)], rows)
+
+
+def _grey_zone(findings: Sequence[Finding]) -> str:
+    """How often a verifier would be asked, and what the best and the most credulous would make of it."""
+    rows = [
+        [
+            finding.name,
+            _with_interval(finding.grey_zone.asked),
+            _whole(finding.decisions[WITH_JUDGE]),
+            _whole(finding.grey_zone.best),
+            _whole(finding.grey_zone.worst),
+        ]
+        for finding in findings
+    ]
+    head = ["set", "asked, of all pairs", f"{WITH_JUDGE}: served / traps", "always right", "always yes"]
+    return f"`{DOUBTING!r}`\n\n{_table(head, rows)}"
 
 
 def _published() -> str:
@@ -122,11 +146,14 @@ def _outcomes(findings: Sequence[Finding]) -> str:
     return _table(["set", *reasons], rows)
 
 
-def _lower(findings: Sequence[Finding]) -> str:
+def _inputs(findings: Sequence[Finding]) -> str:
+    """A line for each set, without and with the judge; a column for each way of typing."""
     rows = [
-        [finding.name, _both(finding.decisions["as shipped"]), _both(finding.lower)] for finding in findings
+        [f"{finding.name}, {decision}", *(_whole(points[decision]) for points in finding.inputs.values())]
+        for finding in findings
+        for decision in ("as shipped", WITH_JUDGE)
     ]
-    return _table(["set: served / traps", "as written", "in lower case"], rows)
+    return _table(["set: served / traps", *findings[0].inputs], rows)
 
 
 def _recall(findings: Sequence[Finding]) -> str:
@@ -158,6 +185,11 @@ def _percent(value: float | None) -> str:
 def _with_interval(share: Share) -> str:
     low, high = share.interval
     return f"{100 * share.value:.1f} [{100 * low:.0f}-{100 * high:.0f}]"
+
+
+def _whole(point: Point) -> str:
+    """Served and traps with their intervals."""
+    return " / ".join(_with_interval(share) if share.n else "-" for share in (point.served, point.traps))
 
 
 def _both(point: Point) -> str:

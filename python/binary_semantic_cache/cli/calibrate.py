@@ -35,6 +35,7 @@ examples:
   bsc calibrate pairs.jsonl --by category          a threshold for each category, too
   bsc calibrate judged.jsonl --write bsc.toml      from judged live answers, into the proxy's configuration
   bsc calibrate pairs.jsonl --of traps --budget 0.05 --step 0.02
+  bsc calibrate pairs.jsonl --judge                the least probability of the judge instead of a cosine
 
 Pairs are those of `bsc evaluate`. Judged answers are lines of {"similarity": 0.91, "right": true, "class":
 "..."}: answers that a cache served by meaning, and whether they were right. Only a sample drawn like your
@@ -93,6 +94,10 @@ def add_parser(subparsers: "Subparsers") -> None:
 def _run(namespace: argparse.Namespace) -> int:
     from binary_semantic_cache.proof.calibration import Judged
 
+    if namespace.judge and namespace.write:
+        raise InvalidValueError(
+            "expected --write without --judge, got both: the file's threshold is a cosine"
+        )
     classes, embedder, least = _labels(namespace)
     every: list[Judged] = [one for judged in classes.values() for one in judged]
     if not every:
@@ -106,6 +111,7 @@ def _run(namespace: argparse.Namespace) -> int:
     if namespace.json:
         figures = whole.plain() | {
             "embedder": embedder,
+            "threshold_of": "probability" if namespace.judge else "cosine",
             "by": {name: one.plain() for name, one in by.items()},
             "written": str(namespace.write) if namespace.write and whole.chosen is not None else None,
         }
@@ -124,6 +130,10 @@ def _labels(namespace: argparse.Namespace) -> "tuple[Mapping[str, list[Judged]],
     if any(live) and not all(live):
         raise InvalidValueError("expected pairs or judged answers, got files of both")
     if live[0]:
+        if namespace.judge:
+            raise InvalidValueError(
+                "expected pairs with --judge, got judged answers, which have a cosine alone"
+            )
         if namespace.of != "hits":
             raise InvalidValueError(
                 f"expected --of hits for judged answers, which are hits all, got {namespace.of}"
@@ -178,6 +188,8 @@ def _print(
 
     if embedder is not None:
         print(f"embedder   {safe(embedder.split('/')[0], 70)}")
+    if namespace.judge:
+        print("judge      the shipped one; the thresholds are its least probabilities")
     print("\n".join(steps(whole)))
     print("\n".join(outcome(whole)))
     if by:

@@ -11,6 +11,7 @@ from binary_semantic_cache.cli.pair_arguments import (
     add_pair_arguments,
     asked_about,
     cosine,
+    judge_of,
     pairs_of,
     share,
 )
@@ -34,6 +35,7 @@ examples:
   bsc evaluate pairs.jsonl --html report.html      a page with curves; --png FILE a picture of them
   bsc evaluate pairs.jsonl --max-wrong 0.05        for CI: status 3 if more of the traps are served
   bsc evaluate pairs.jsonl --threshold 0.9 --limit 1000
+  bsc evaluate pairs.jsonl --judge                 with the shipped judge behind the guards
 
 A line of JSON is {"a": ..., "b": ..., "same": 1, "category": "..."}; a and b are texts or lists of chat
 messages, same is 1 where the answer to a answers b. A CSV has the same columns. Either may end in .gz. Each
@@ -56,7 +58,10 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_pair_arguments(parser, "+", "files of pairs: JSON lines, .csv or .tsv, plain or .gz")
     add_embedder_arguments(parser)
     parser.add_argument(
-        "--threshold", type=cosine, metavar="COSINE", help="least cosine (default: the embedder's)"
+        "--threshold",
+        type=cosine,
+        metavar="COSINE",
+        help="least cosine (default: the embedder's), with --judge least probability (the judge's)",
     )
     parser.add_argument(
         "--max-wrong",
@@ -100,7 +105,14 @@ def _run(namespace: argparse.Namespace) -> int:
 
         require_matplotlib()  # before minutes are spent on the figures
     threshold, embedder, asked = asked_about(namespace, pairs, namespace.threshold)
-    evaluation = evaluated(asked, threshold=threshold, embedder=embedder, budget=namespace.max_wrong or 0.05)
+    judge = judge_of(namespace)
+    evaluation = evaluated(
+        asked,
+        threshold=threshold,
+        embedder=embedder,
+        budget=namespace.max_wrong or 0.05,
+        least_cosine=None if judge is None else judge.least_cosine,
+    )
     if evaluation.disagreeing:
         print(
             f"bsc: {evaluation.disagreeing:,} pairs went otherwise than the curve says at this threshold; "

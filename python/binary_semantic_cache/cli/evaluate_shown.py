@@ -29,7 +29,7 @@ def lines(evaluation: Evaluation, *, show: int, texts: bool) -> Iterator[str]:
         f"{evaluation.unlabelled.n:,} without a label"
     )
     yield f"embedder   {safe(evaluation.embedder.split('/')[0], 70)}"
-    yield f"threshold  {evaluation.threshold:.3f}"
+    yield f"threshold  {evaluation.threshold_said}"
     if whole.served.n:
         yield f"served     {_share(whole.served)} of the pairs that one answer serves"
     if whole.traps.n:

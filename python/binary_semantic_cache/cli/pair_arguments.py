@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from binary_semantic_cache.proof.asking import Asked
     from binary_semantic_cache.proof.pairs import Pair
+    from binary_semantic_cache.text.judge import Judge
 
 __all__ = [
     "add_embedder_arguments",
@@ -18,6 +19,7 @@ __all__ = [
     "asked_about",
     "cosine",
     "count",
+    "judge_of",
     "pairs_of",
     "share",
 ]
@@ -37,9 +39,14 @@ def add_pair_arguments(parser: argparse.ArgumentParser, nargs: str, text: str) -
 
 
 def add_embedder_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the embedder, and how many pairs to ask about."""
+    """Adds the embedder, the judge, and how many pairs to ask about."""
     parser.add_argument(
         "--embedder", default="local", metavar="NAME", help="as of `bsc reembed` (default: local)"
+    )
+    parser.add_argument(
+        "--judge",
+        action="store_true",
+        help="ask a cache with the shipped judge; thresholds are then its probabilities, not cosines",
     )
     parser.add_argument("--limit", type=count, metavar="N", help="ask about N pairs alone, drawn evenly")
     parser.add_argument("--seed", type=int, default=0, help="of that draw (default: 0)")
@@ -59,10 +66,25 @@ def pairs_of(namespace: argparse.Namespace, paths: "Sequence[Path]") -> "list[Pa
     return sampled(every, getattr(namespace, "limit", None), getattr(namespace, "seed", 0))
 
 
+def judge_of(namespace: argparse.Namespace, least_probability: float | None = None) -> "Judge | None":
+    """The judge that was asked for, if one was."""
+    if not namespace.judge:
+        return None
+    from binary_semantic_cache.text.judge import Judge
+
+    return Judge() if least_probability is None else Judge(least_probability=least_probability)
+
+
 def asked_about(
     namespace: argparse.Namespace, pairs: "Sequence[Pair]", threshold: float | None
 ) -> "tuple[float, str, list[Asked]]":
-    """The cache's threshold, its embedder's fingerprint, and what it made of the pairs."""
+    """The cache's threshold, its embedder's fingerprint, and what it made of the pairs.
+
+    Args:
+        namespace: the options of `add_embedder_arguments`.
+        pairs: what is asked.
+        threshold: least cosine, with `--judge` least probability; `None` for the default.
+    """
     from binary_semantic_cache.cli.shown import progress_bar
     from binary_semantic_cache.embedders.from_name import embedder_from
     from binary_semantic_cache.proof.asking import ask, texts_of
@@ -73,7 +95,9 @@ def asked_about(
     with progress_bar(len(texts), "text") as progress:
         embedder.learn(texts, progress)
     with progress_bar(len(pairs), "pair") as progress:
-        used, asked = ask(pairs, embedder, threshold=threshold, progress=progress)
+        judge = judge_of(namespace, threshold)
+        least = threshold if judge is None else None
+        used, asked = ask(pairs, embedder, threshold=least, judge=judge, progress=progress)
     return used, embedder.fingerprint, asked
 
 

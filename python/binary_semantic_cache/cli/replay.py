@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from binary_semantic_cache.cli.pair_arguments import judge_of
+
 if TYPE_CHECKING:
     # The name alone is all that is needed here: `argparse` gives its return type no public one.
     from argparse import _SubParsersAction
@@ -19,6 +21,8 @@ __all__ = ["add_parser"]
 
 _FORMATS = ("plain", "requests", "openai", "anthropic", "litellm", "langfuse")
 _THRESHOLDS = (0.78, 0.82, 0.86, 0.90, 0.95)
+_PROBABILITIES = (0.831, 0.904, 0.933)
+"""Those that `docs/judge.md` has figures for."""
 _SIZES = (1_000, 10_000, 100_000, None)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _FACTORS = {"k": 1_000, "m": 1_000_000}
@@ -30,6 +34,7 @@ examples:
   bsc replay observations.jsonl --format langfuse --html report.html
   bsc replay log.jsonl --thresholds 0.82,0.9 --sizes 10k,none --ttls 1h,none
   bsc replay log.jsonl --prices prices.json --json > figures.json
+  bsc replay log.jsonl --judge                          with the shipped judge behind the guards
   bsc replay log.jsonl --sample-out pairs.jsonl         pairs to label
   zcat logs/*.gz | bsc replay -
 
@@ -58,8 +63,14 @@ def add_parser(subparsers: "Subparsers") -> None:
     reading.add_argument("--sort", action="store_true", help="sort by time on the disk first")
     reading.add_argument("--limit", type=_count, metavar="N", help="stop after N requests")
     caches = parser.add_argument_group("the simulated caches: all combinations of")
-    caches.add_argument("--thresholds", type=_thresholds, default=_THRESHOLDS, metavar="LIST")
+    caches.add_argument(
+        "--thresholds",
+        type=_thresholds,
+        metavar="LIST",
+        help="least cosines, with --judge least probabilities",
+    )
     caches.add_argument("--sizes", type=_sizes, default=_SIZES, metavar="LIST", help="entries: 10k,1m,none")
+    caches.add_argument("--judge", action="store_true", help="all of them with the shipped judge")
     caches.add_argument("--ttls", type=_ttls, default=(None,), metavar="LIST", help="30m,1h,2d,none")
     judging = parser.add_argument_group("worth and wrong hits")
     judging.add_argument(
@@ -93,7 +104,13 @@ def _run(namespace: argparse.Namespace) -> int:
     from binary_semantic_cache.text.guards import Guards
     from binary_semantic_cache.text.policy import Policy
 
-    variants = variants_of(namespace.thresholds, namespace.sizes, namespace.ttls)
+    judge = judge_of(namespace)
+    variants = variants_of(
+        namespace.thresholds or (_THRESHOLDS if judge is None else _PROBABILITIES),
+        namespace.sizes,
+        namespace.ttls,
+        judge_from=None if judge is None else judge.least_cosine,
+    )
     embedder = _embedder(namespace)
     agreement = None
     if namespace.agreement != "none":
@@ -103,6 +120,7 @@ def _run(namespace: argparse.Namespace) -> int:
         embedder=embedder,
         guards=Guards(),
         policy=Policy(),
+        judge=judge,
         agreement=agreement,
         prices=_prices(namespace.prices),
         format=namespace.format,

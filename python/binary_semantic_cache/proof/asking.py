@@ -3,6 +3,7 @@
 Each pair has a scope of its own: its first prompt is put, its second looked up. Beside the verdict, the cache
 explains each decision with no threshold at all; what that comes to is one number a pair, the loosest
 threshold that still serves, so that every other threshold is tried without asking or embedding again.
+With a judge the number is its probability, and the threshold the least of those; its least cosine stays.
 """
 
 import math
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from binary_semantic_cache.embedders import Embedder
-from binary_semantic_cache.errors import EmbedderError, StoreError
+from binary_semantic_cache.errors import EmbedderError, InvalidValueError, StoreError
 from binary_semantic_cache.proof.pairs import Pair, requested
 from binary_semantic_cache.text.decision import PairGuards, Verifier
 from binary_semantic_cache.text.explanation import Explanation
+from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.semantic import SemanticCache
 from binary_semantic_cache.text.verdict import Hit, MissReason, Verdict
@@ -46,7 +48,7 @@ class Asked:
     outcome: str
     """At the cache's threshold: `exact`, `semantic`, or the reason of the miss."""
     score: float
-    """Served at every threshold up to this one: a cosine, `ALWAYS` or `NEVER`."""
+    """Served at every threshold up to this one: a cosine, with a judge a probability, `ALWAYS` or `NEVER`."""
     similarity: float | None
     """Cosine of the two prompts; `None` where they were never compared."""
     guards: tuple[str, ...] = ()
@@ -77,6 +79,7 @@ def ask(
     threshold: float | None = None,
     policy: Policy | None = None,
     guards: PairGuards | None = None,
+    judge: Judge | None = None,
     verifier: Verifier | None = None,
     progress: Callable[[int], object] = lambda n: None,
 ) -> tuple[float, list[Asked]]:
@@ -85,39 +88,45 @@ def ask(
     Args:
         pairs: what is asked.
         embedder: the cache's; one that does not remember is asked several times for a text.
-        threshold: least cosine of a semantic hit; `None` for the embedder's measured default.
+        threshold: least cosine of a semantic hit; `None` for the embedder's measured default, or the judge's.
         policy: see `SemanticCache`.
         guards: see `SemanticCache`.
-        verifier: see `SemanticCache`.
+        judge: see `SemanticCache`.
+        verifier: see `SemanticCache`; not with a judge, since its word has no threshold.
         progress: called with the number of pairs done since the last call.
 
     Returns:
-        The threshold, and what came of each pair, in their order.
+        The threshold, with a judge its least probability, and what came of each pair, in their order.
 
     Raises:
         EmbedderError: the embedder failed.
+        InvalidValueError: a judge and a verifier, or a judge of another embedder.
         StoreError: another part of the cache failed; a failure is no miss that could be counted.
     """
+    if judge is not None and verifier is not None:
+        raise InvalidValueError("expected a judge or a verifier, got both")
     cache = SemanticCache(
         embedder=embedder,
         threshold=threshold,
         policy=policy,
         guards=guards,
+        judge=judge,
         verifier=verifier,
         max_entries=_ENTRIES,
         timeout_seconds=_SECONDS,
     )
     with cache:
-        return cache.threshold, list(_asked_each(cache, pairs, progress))
+        asked = list(_asked_each(cache, pairs, progress, _NO_THRESHOLD if judge is None else cache.threshold))
+        return cache.threshold if judge is None else judge.least_probability, asked
 
 
 def _asked_each(
-    cache: SemanticCache, pairs: Sequence[Pair], progress: Callable[[int], object]
+    cache: SemanticCache, pairs: Sequence[Pair], progress: Callable[[int], object], least_cosine: float
 ) -> Iterator[Asked]:
     for i, pair in enumerate(pairs):
         old, new, scope = requested(pair.a), requested(pair.b), {"pair": i}
         cache.put(old, _ANSWER, scope=scope)
-        explained = cache.explain(new, scope=scope, threshold=_NO_THRESHOLD)
+        explained = cache.explain(new, scope=scope, threshold=least_cosine)
         verdict = cache.lookup(new, scope=scope)
         yield _asked(pair, explained, verdict)
         progress(1)
@@ -134,9 +143,12 @@ def _asked(pair: Pair, explained: Explanation, verdict: Verdict) -> Asked:
     nearest = explained.candidates[0] if explained.candidates else None
     similarity = None if nearest is None else nearest.similarity
     if isinstance(freed, Hit):
-        score = ALWAYS if freed.kind == "exact" else freed.similarity
-        return Asked(pair, outcome, score, similarity)
+        score = freed.similarity if freed.probability is None else freed.probability
+        return Asked(pair, outcome, ALWAYS if freed.kind == "exact" else score, similarity)
     vetoes = () if nearest is None else nearest.vetoes
     detail = "; ".join(map(str, vetoes)) if freed.reason is MissReason.GUARD and vetoes else freed.detail
     guards = tuple(dict.fromkeys(veto.guard for veto in vetoes))
-    return Asked(pair, outcome, NEVER, similarity, guards, detail)
+    score = NEVER
+    if freed.reason is MissReason.JUDGE and nearest is not None and nearest.probability is not None:
+        score = nearest.probability
+    return Asked(pair, outcome, score, similarity, guards, detail)

@@ -33,6 +33,9 @@ class Evaluation:
 
     embedder: str
     threshold: float
+    """Least cosine of a semantic hit, with a judge its least probability."""
+    least_cosine: float | None
+    """With a judge, the least cosine of what it is asked about; `None` without one."""
     budget: float
     """The greatest share of wrong answers that is asked for."""
     asked: Sequence[Asked]
@@ -46,6 +49,15 @@ class Evaluation:
     by_budget: At | None
     """The loosest threshold within the budget."""
     by_f1: At | None
+
+    @property
+    def threshold_said(self) -> str:
+        """The threshold in words."""
+        if self.least_cosine is None:
+            return f"{self.threshold:.3f}"
+        return (
+            f"{self.threshold:.3f} of the judge's probability, asked from a cosine of {self.least_cosine:g}"
+        )
 
     @property
     def unlabelled(self) -> Share:
@@ -87,6 +99,8 @@ class Evaluation:
             "hit_rate": _value(whole.hit_rate),
             "unlabelled": {"n": unlabelled.n, "served": _value(unlabelled)},
             "threshold": self.threshold,
+            "threshold_of": "cosine" if self.least_cosine is None else "probability",
+            "least_cosine": self.threshold if self.least_cosine is None else self.least_cosine,
             "embedder": self.embedder,
             "by_category": {name: _plain(point) for name, point in self.by_category.items()},
             "outcomes": self.outcomes,
@@ -104,7 +118,14 @@ class Evaluation:
         }
 
 
-def evaluated(asked: Sequence[Asked], *, threshold: float, embedder: str, budget: float) -> Evaluation:
+def evaluated(
+    asked: Sequence[Asked],
+    *,
+    threshold: float,
+    embedder: str,
+    budget: float,
+    least_cosine: float | None = None,
+) -> Evaluation:
     """The figures of what a cache made of pairs.
 
     Args:
@@ -112,11 +133,13 @@ def evaluated(asked: Sequence[Asked], *, threshold: float, embedder: str, budget
         threshold: the cache's.
         embedder: its embedder's fingerprint.
         budget: the greatest share of wrong answers that is asked for, 0.0 to 1.0.
+        least_cosine: of a cache with a judge, whose `threshold` is a probability; `None` for one without.
     """
     points = curve(asked)
     return Evaluation(
         embedder=embedder,
         threshold=threshold,
+        least_cosine=least_cosine,
         budget=budget,
         asked=asked,
         whole=_point(asked),

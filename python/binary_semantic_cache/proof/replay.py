@@ -25,6 +25,7 @@ from binary_semantic_cache.proof.replay_lines import Line, lines
 from binary_semantic_cache.proof.replay_order import WINDOW, Ordered, SortedLines, in_order
 from binary_semantic_cache.proof.replay_simulation import Simulation
 from binary_semantic_cache.text.decision import PairGuards
+from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.policy import Policy
 
 __all__ = ["FORMATS", "Plan", "Replayed", "Timeline", "replay", "variants_of"]
@@ -43,6 +44,8 @@ class Plan:
     embedder: Embedder
     guards: PairGuards | None
     policy: Policy
+    judge: Judge | None = None
+    """What variants with `judge_from` ask."""
     agreement: Agreement | None = None
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     format: str | None = None
@@ -104,6 +107,8 @@ class Replayed:
     with_tenant: int = 0
     embedded: int = 0
     unstored: dict[str, int] = field(default_factory=dict)
+    judge_from: float | None = None
+    """Least cosine of what a judge was asked about; `None` where there was none."""
     variants: list[dict[str, Any]] = field(default_factory=list)
     """`Tally.summary` of each."""
     timeline: Timeline = field(default_factory=Timeline)
@@ -113,9 +118,19 @@ class Replayed:
 
 
 def variants_of(
-    thresholds: Iterable[float], sizes: Iterable[int | None], ttls: Iterable[float | None] = (None,)
+    thresholds: Iterable[float],
+    sizes: Iterable[int | None],
+    ttls: Iterable[float | None] = (None,),
+    *,
+    judge_from: float | None = None,
 ) -> list[Variant]:
     """All combinations, each once, thresholds ascending, unlimited sizes and times last.
+
+    Args:
+        thresholds: least cosines, with `judge_from` least probabilities.
+        sizes: entries; `None` for no limit.
+        ttls: seconds; `None` for ever.
+        judge_from: least cosine of what the judge is asked about; `None` for caches without one.
 
     Raises:
         InvalidValueError: a threshold is not above 0 and up to 1, a size or time is not above 0.
@@ -130,7 +145,7 @@ def variants_of(
             for ttl in sorted(set(ttls), key=lambda ttl: ttl or 1e300):
                 if ttl is not None and not ttl > 0:
                     raise InvalidValueError(f"expected times to live above 0, got {ttl}")
-                found.append(Variant(threshold, size, ttl))
+                found.append(Variant(threshold, size, ttl, judge_from))
     return found
 
 
@@ -186,6 +201,7 @@ def replay(paths: Sequence[Path], plan: Plan, progress: Callable[[int], object] 
             embeddings_folder=plan.work_dir,
             guards=plan.guards,
             policy=plan.policy,
+            judge=plan.judge,
             agreement=plan.agreement,
             prices=dict(plan.prices),
             paired=paired if plan.pairs else None,
@@ -202,6 +218,7 @@ def replay(paths: Sequence[Path], plan: Plan, progress: Callable[[int], object] 
         found.timeline.end(found.requests, found.last_time or 0.0, simulation.hits())
         found.embedded = simulation.embeddings.embedded
         found.unstored = simulation.unstored
+        found.judge_from = simulation.cells[0].variant.judge_from
         found.variants = [
             tally.summary(entries=cell.n, evictions=cell.evictions)
             for tally, cell in zip(simulation.tallies, simulation.cells, strict=True)

@@ -17,9 +17,17 @@ class Variant(NamedTuple):
     """The settings of one simulated cache."""
 
     threshold: float
+    """Least cosine of a semantic hit; with a judge, its least probability."""
     max_entries: int | None
     """`None` for no limit."""
     ttl_seconds: float | None
+    judge_from: float | None = None
+    """With a judge, the least cosine of what it is asked about; `None` without one."""
+
+    @property
+    def least_cosine(self) -> float:
+        """Of what is looked at."""
+        return self.threshold if self.judge_from is None else self.judge_from
 
 
 class Cell:
@@ -39,7 +47,7 @@ class Cell:
         self.number = number
         self.bit = 1 << number
         self.variant = variant
-        self.radius = radius(variant.threshold, code_bits)
+        self.radius = radius(variant.least_cosine, code_bits)
         self.n = 0
         """Entries held."""
         self.evictions = 0

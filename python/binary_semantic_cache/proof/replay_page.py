@@ -7,7 +7,15 @@ from typing import Any
 
 from binary_semantic_cache.proof.replay import Replayed
 from binary_semantic_cache.proof.replay_charts import Curve, chart
-from binary_semantic_cache.proof.replay_shown import assumptions, rows, size_name, titles, ttl_name, when
+from binary_semantic_cache.proof.replay_shown import (
+    assumptions,
+    rows,
+    size_name,
+    threshold_name,
+    titles,
+    ttl_name,
+    when,
+)
 
 __all__ = ["page"]
 
@@ -81,7 +89,7 @@ def _charts(found: Replayed) -> list[str]:
             chart(
                 [
                     Curve(
-                        f"threshold {threshold:.2f}",
+                        f"threshold {threshold_name(threshold)}",
                         places,
                         [c["hit_rate"] for c in _of(caches, threshold=threshold, ttl_seconds=largest[1])],
                     )
@@ -116,7 +124,7 @@ def _charts(found: Replayed) -> list[str]:
         chart(
             [
                 Curve(
-                    f"threshold {caches[i]['threshold']:.2f}, {_content(*largest)}",
+                    f"threshold {threshold_name(caches[i]['threshold'])}, {_content(*largest)}",
                     [n for n, _, _ in points],
                     [hits[i] for _, _, hits in points],
                 )

@@ -121,6 +121,10 @@ class Pool:
             if cell.bit & wanted
         )
 
+    def vector(self, row: int) -> bytes:
+        """The vector of a row that meaning may match, packed as a cache keeps it."""
+        return self._vectors[row]
+
     def add(self, key: bytes, scope: bytes, coded: CodedText | None) -> int:
         """Takes a text in that no cache holds yet; `hold` must follow. Without `coded` it is not searched."""
         row = self._free_rows.pop() if self._free_rows else len(self._keys)

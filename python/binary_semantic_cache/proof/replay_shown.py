@@ -6,7 +6,7 @@ from typing import Any
 
 from binary_semantic_cache.proof.replay import Replayed
 
-__all__ = ["as_data", "assumptions", "rows", "size_name", "titles", "ttl_name", "when"]
+__all__ = ["as_data", "assumptions", "rows", "size_name", "threshold_name", "titles", "ttl_name", "when"]
 
 titles = (
     "threshold",
@@ -62,6 +62,7 @@ def assumptions(found: Replayed) -> list[str]:
         "One process with one cache is simulated; requests at the same time count one after the other.",
         "Each answer is stored at once, and nothing is ever invalidated or reported.",
         "Eviction is least recently used; the guards and the policy are the shipped ones.",
+        *_judged(found),
         "Users may ask otherwise once answers come at once; a log cannot tell.",
     ]
     if not found.with_tenant:
@@ -107,6 +108,15 @@ def assumptions(found: Replayed) -> list[str]:
     return said
 
 
+def _judged(found: Replayed) -> list[str]:
+    if found.judge_from is None:
+        return []
+    return [
+        "The shipped judge stands behind the guards: thresholds are its least probabilities, "
+        f"and it is asked from a cosine of {found.judge_from:g}."
+    ]
+
+
 def when(time: float | None) -> str:
     """A time as people read it; empty for none."""
     if not time:
@@ -115,6 +125,11 @@ def when(time: float | None) -> str:
         return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):
         return ""
+
+
+def threshold_name(threshold: float) -> str:
+    """A threshold in two digits, or in as many as it has."""
+    return f"{threshold:.2f}" if round(threshold, 2) == threshold else f"{threshold:g}"
 
 
 def size_name(entries: int | None) -> str:
@@ -133,7 +148,7 @@ def _row(figures: Mapping[str, Any]) -> tuple[str, ...]:
     guess = "~" if saved["calls_with_estimated_tokens"] else ""
     low, high = wrong["clopper_pearson"]
     return (
-        f"{figures['threshold']:.2f}",
+        threshold_name(figures["threshold"]),
         size_name(figures["max_entries"]),
         ttl_name(figures["ttl_seconds"]),
         f"{figures['hit_rate']:.2%}",

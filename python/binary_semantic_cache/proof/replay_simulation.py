@@ -1,14 +1,14 @@
 """Many caches at once over one stream of requests: what each would have said to each of them.
 
 Every cache decides as `SemanticCache` does: the exact tier, what is never matched by meaning, candidates
-inside the threshold's radius, cosines with int8 vectors, guards, and a put after each miss whose answer may
-be stored. What the caches have in common is done once a request: fingerprint, embedding, search, cosines, and
-the guards' word on a pair.
+inside the threshold's radius, cosines with int8 vectors, guards, the judge if there is one, and a put after
+each miss whose answer may be stored. What the caches have in common is done once a request: fingerprint,
+embedding, search, cosines, and the guards' and the judge's word on a pair.
 
 It differs where the difference is rare or cannot be known: entries leave at the moment they expire, not at
 the next sweep; an entry beyond the radius of the loosest threshold is not looked at where nothing lies
 inside; among more than 64 candidates at one distance others may be left out; and two requests at the same
-time, which would share one call, are a miss and a hit. A judge or a verifier is not simulated.
+time, which would share one call, are a miss and a hit. A verifier is not simulated.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +29,8 @@ from binary_semantic_cache.proof.replay_tally import Tally, Worth, worth_of
 from binary_semantic_cache.text.coding import CodedText
 from binary_semantic_cache.text.decision import CANDIDATES, PairGuards
 from binary_semantic_cache.text.fingerprint import Fingerprint, Fingerprinter
+from binary_semantic_cache.text.judge import Judge
+from binary_semantic_cache.text.opening import check_judge
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.verdict import MissReason
@@ -57,7 +59,7 @@ class Outcome:
 
 
 # The value of a member is a call; these are needed for each request and cache.
-_GUARD = MissReason.GUARD.value
+_GUARD, _JUDGE = MissReason.GUARD.value, MissReason.JUDGE.value
 _FAR = Outcome("miss", MissReason.BELOW_THRESHOLD.value)
 _NOBODY = Outcome("miss", MissReason.NO_CANDIDATE.value)
 
@@ -74,6 +76,7 @@ class _Asked:
     coded: CodedText | None
     worth: Worth
     vetoes: dict[int, str]
+    probabilities: dict[int, float]
     right: dict[int, bool | None]
 
 
@@ -90,6 +93,8 @@ class Simulation:
         folder: for what lies on the disk meanwhile.
         guards: what vetoes pairs; `None` for none.
         policy: what is never matched by meaning.
+        judge: weighs what the guards let pass in the variants that have `judge_from`; its own limits do not
+            count.
         agreement: tells from two answers whether one could stand for the other; labels go before it. `None`
             where answers shall not be compared.
         prices: money per million input and output tokens, by model.
@@ -99,7 +104,8 @@ class Simulation:
             first, the one asked now, their cosine, and whether the answer was right, where that is known.
 
     Raises:
-        InvalidValueError: there are no variants, or more than 64.
+        InvalidValueError: there are no variants, or more than 64, or some have a judge and there is none or
+            one of another embedder.
         FingerprintError: `embeddings_folder` holds embeddings of another embedder.
     """
 
@@ -111,6 +117,7 @@ class Simulation:
         folder: Path,
         guards: PairGuards | None,
         policy: Policy,
+        judge: Judge | None = None,
         agreement: Agreement | None = None,
         prices: dict[str, tuple[float, float]] | None = None,
         embeddings_folder: Path | None = None,
@@ -121,12 +128,16 @@ class Simulation:
             raise InvalidValueError(
                 f"expected 1 to {MOST_CELLS} combinations of thresholds, sizes and times, got {len(variants)}"
             )
+        if any(variant.judge_from is not None for variant in variants):
+            if judge is None:
+                raise InvalidValueError("expected a judge for variants with judge_from, got none")
+            check_judge(judge, embedder, "int8", None)
         encoder = RustBinaryEncoder(embedder.dimension, _CODE_BITS, _SEED)
         self.cells = [Cell(i, variant, _CODE_BITS) for i, variant in enumerate(variants)]
         self.tallies = [Tally(variant) for variant in variants]
         self._all = sum(cell.bit for cell in self.cells)
         self._expiring = [cell for cell in self.cells if cell.variant.ttl_seconds is not None]
-        self._least = min(variant.threshold for variant in variants)
+        self._least = min(variant.least_cosine for variant in variants)
         self._loosest = min(
             self.cells,
             key=lambda cell: (
@@ -143,6 +154,7 @@ class Simulation:
         self._fingerprinter = Fingerprinter(token_bytes(32))
         self._guards = guards
         self._policy = policy
+        self._judge = judge
         self._agreement = agreement
         self._prices = prices or {}
         self._watch = watch
@@ -181,6 +193,7 @@ class Simulation:
             self._exact_only(request.prompt, fingerprint.text),
             None,
             worth_of(request, self._prices),
+            {},
             {},
             {},
         )
@@ -242,15 +255,16 @@ class Simulation:
 
     def _decided(self, cell: Cell, asked: _Asked, near: Near, strong: Sequence[int]) -> Outcome:
         """What a cache that does not hold the very text says; see `text.decision.Decision.judge`."""
-        refused = ""
+        refused: Outcome | None = None
+        judged = cell.variant.judge_from is not None
         for similarity, offset, row in self._ranked(cell, near, strong) if strong else ():
             vetoed = self._vetoed(asked, offset)
-            if not vetoed:
+            if not vetoed and not (judged and self._probability(asked, offset, row) < cell.variant.threshold):
                 cell.touch(row)
                 return Outcome("semantic", similarity=similarity, offset=offset)
-            refused = refused or vetoed
-        if refused:
-            return Outcome("miss", _GUARD, refused)
+            refused = refused or Outcome("miss", _GUARD if vetoed else _JUDGE, vetoed)
+        if refused is not None:
+            return refused
         population = self._pool.population(asked.fingerprint.scope, cell)
         if population > _MOST_FOR_READERS:
             return _FAR if any(_inside(cell, near)) else _NOBODY
@@ -258,9 +272,9 @@ class Simulation:
 
     def _ranked(self, cell: Cell, near: Near, strong: Sequence[int]) -> list[tuple[float, int, int]]:
         """Similarity, record and row of what a cache would look at; the newest first among equals."""
-        threshold, bit, within = cell.variant.threshold, cell.bit, cell.radius
+        least, bit, within = cell.variant.least_cosine, cell.bit, cell.radius
         rows, distances, holders, similarities = near
-        places = [i for i in strong if holders[i] & bit and similarities[i] >= threshold]
+        places = [i for i in strong if holders[i] & bit and similarities[i] >= least]
         if not places:
             return []
         if len(rows) > CANDIDATES or any(distances[i] > within for i in places):
@@ -268,7 +282,7 @@ class Simulation:
             if not looked_at:
                 # The nearest of all is looked at for the reader of the miss, and served if it is near.
                 looked_at = [i for i, held in enumerate(holders) if held & bit][:1]
-            places = [i for i in looked_at if similarities[i] >= threshold]
+            places = [i for i in looked_at if similarities[i] >= least]
         ranked = sorted((-similarities[i], distances[i], -cell.offset_of(rows[i]), rows[i]) for i in places)
         return [(-similarity, -offset, row) for similarity, _, offset, row in ranked[:_READ]]
 
@@ -281,6 +295,18 @@ class Simulation:
             (vetoes,) = self._guards.check(asked.fingerprint.text, [self._spool.read(offset).text])
             found = ", ".join(dict.fromkeys(veto.guard for veto in vetoes))
             asked.vetoes[offset] = found
+        return found
+
+    def _probability(self, asked: _Asked, offset: int, row: int) -> float:
+        """The judge's, that the answer of a record is the one."""
+        assert self._judge is not None
+        assert asked.coded is not None
+        found = asked.probabilities.get(offset)
+        if found is None:
+            text, embedding = asked.fingerprint.text, asked.coded.embedding
+            stored = self._spool.read(offset).text
+            (said,) = self._judge.score(text, embedding, [stored], [self._pool.vector(row)])
+            found = asked.probabilities[offset] = -1.0 if said is None else said
         return found
 
     def _right(self, asked: _Asked, offset: int) -> bool | None:

@@ -116,6 +116,8 @@ class Tally:
         )
         return {
             "threshold": self.variant.threshold,
+            "threshold_of": "cosine" if self.variant.judge_from is None else "probability",
+            "least_cosine": self.variant.least_cosine,
             "max_entries": self.variant.max_entries,
             "ttl_seconds": self.variant.ttl_seconds,
             "requests": self.requests,

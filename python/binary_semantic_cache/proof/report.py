@@ -49,7 +49,7 @@ def page(evaluation: Evaluation, *, show: int, texts: bool) -> str:
     whole = evaluation.whole
     facts = [
         ("pairs", f"{len(evaluation.asked):,}"),
-        ("threshold", f"{evaluation.threshold:.3f}"),
+        ("threshold", evaluation.threshold_said),
         ("embedder", evaluation.embedder),
         ("served, of the pairs that one answer serves", _share(whole.served)),
         ("wrong, of the others", _share(whole.traps)),

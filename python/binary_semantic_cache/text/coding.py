@@ -1,7 +1,9 @@
 """From a text to its embedding and code, within a time limit, or to the reason why it has none."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from binary_semantic_cache.errors import EmbedderError
 from binary_semantic_cache.text.deadline import Guarded
 from binary_semantic_cache.text.vectors import unit
 
-__all__ = ["CodedText", "Coder"]
+__all__ = ["CodedText", "Coder", "Missed"]
 
 # The words of a code as entries carry them.
 _LITTLE = np.dtype("<u8")
@@ -22,6 +24,8 @@ _LITTLE = np.dtype("<u8")
 _MARKS = 2
 # Beyond so many characters a token a text is not even counted.
 _MOST_CHARACTERS_A_TOKEN = 64
+# Requests that may be waiting for their answers; at 384 dimensions half a megabyte.
+_MOST_MISSED = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +103,28 @@ class Coder:
         if count is None or self.is_hopeless(text):
             return True
         return bool(count(text) > window)
+
+
+class Missed:
+    """What lookups that missed have coded, until the put that follows takes it.
+
+    Lookups do not read it: their time must not tell what was asked before. Any thread may call, and a fork
+    finds no lock: each step is one call of `OrderedDict`.
+    """
+
+    def __init__(self) -> None:
+        self._coded: OrderedDict[bytes, CodedText] = OrderedDict()
+
+    def remember(self, key: bytes, coded: CodedText) -> None:
+        """Keeps `coded` under the request's key; the oldest leaves."""
+        self._coded[key] = coded
+        if len(self._coded) > _MOST_MISSED:
+            with suppress(KeyError):  # others took the rest
+                self._coded.popitem(last=False)
+
+    def take(self, key: bytes) -> CodedText | None:
+        """What was kept under `key`, once."""
+        return self._coded.pop(key, None)
 
 
 def _as_carried(code: NDArray[np.uint64]) -> bytes:

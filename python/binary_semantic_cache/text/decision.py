@@ -211,9 +211,11 @@ class Decision:
             # A vector that is kept may be damaged: what cannot be judged is not served.
             (probability,) = self._judge.score(query.text, query.embedding, [prompt], [vector])
             candidate = replace(candidate, probability=probability)
-            if probability is None or probability < self._judge.least_probability:
+            if probability is None or not self._judge.may_serve(probability):
                 why = "no vector" if probability is None else f"{probability:.3f}"
                 return replace(candidate, refused=MissReason.JUDGE), why
+            if self._judge.is_sure(probability):
+                return candidate, ""
         if self._verifier is not None:
             verifier = self._verifier
             try:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from binary_semantic_cache.text.learned import Outlook
 from binary_semantic_cache.text.verdict import Candidate, Hit, MissReason, Verdict
 
 __all__ = ["Explanation"]
@@ -31,8 +32,10 @@ class Explanation:
     """Hamming distance within which candidates are looked for."""
     candidates: tuple[Candidate, ...]
     """The nearest entries of the scope, most similar first, those below the threshold too."""
+    learned: Outlook | None
+    """What the learned policy makes of the entry that would be served; `None` without one, and of no such."""
     verdict: Verdict
-    """What a lookup would say now."""
+    """What a lookup would say now; a hit, where it is for chance to say whether it is served."""
 
     def __str__(self) -> str:
         lines = [
@@ -59,8 +62,19 @@ class Explanation:
                 lines.append(f"{'':37}judge {candidate.probability:.3f}")
             if candidate.refused is not None and not candidate.vetoes:
                 lines.append(f"{'':37}{candidate.refused.value}")
+        if self.learned is not None:
+            lines.append(f"learned    {_outlook(self.learned)}")
         lines.append(f"decision   {_decision(self.verdict)}")
         return "\n".join(lines)
+
+
+def _outlook(outlook: Outlook) -> str:
+    known = f"right with {outlook.right:.3f} by {outlook.labels} labels of its own and those of all others"
+    if outlook.on_trial:
+        return f"{known}: fit to be served, and asked anew until the budget is proven"
+    if outlook.served == 0.0:
+        return f"{known}, {outlook.needed:.3f} needed: asked anew"
+    return f"{known}: served in {100 * outlook.served:.0f} of 100 requests, else asked anew"
 
 
 def _decision(verdict: Verdict) -> str:

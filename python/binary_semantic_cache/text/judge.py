@@ -31,6 +31,10 @@ class Judge:
     Args:
         least_probability: of a semantic hit, 0.0 to 1.0. Lower it for more hits and more wrong answers.
         least_cosine: candidates further away are not looked at, -1.0 to 1.0.
+        verify_between: from the first of these probabilities up to the second, the cache's verifier says
+            whether a candidate is served; below them nobody is asked and nothing served, from the second on
+            nobody is asked and it is. `least_probability` must lie between. `None`: the verifier, if there is
+            one, is asked about all that reach `least_probability`.
         guards: give what is known of words; `None` for the shipped tables.
         model: a file made by `make train-judge`; `None` for the shipped one.
         embedder: how the fingerprint begins of the embedder that the model was trained with.
@@ -46,6 +50,7 @@ class Judge:
         *,
         least_probability: float = _LEAST_PROBABILITY,
         least_cosine: float = _LEAST_COSINE,
+        verify_between: tuple[float, float] | None = None,
         guards: Guards | None = None,
         model: str | Path | None = None,
         embedder: str = _EMBEDDER,
@@ -54,6 +59,8 @@ class Judge:
         """The least probability of a semantic hit."""
         self.least_cosine = _between("least_cosine", least_cosine, -1.0)
         """The least cosine of a candidate."""
+        self.verify_between = None if verify_between is None else _zone(verify_between, least_probability)
+        """Where the cache's verifier decides: from the first up to the second; `None` for no such zone."""
         self.embedder = embedder
         """How the fingerprint begins of the embedder that it is for."""
         shipped = resources.files(__package__) / "models" / f"{_EMBEDDER}.judge"
@@ -69,6 +76,16 @@ class Judge:
     def embedding_dim(self) -> int:
         """Numbers of an embedding."""
         return self._native.embedding_dim
+
+    def may_serve(self, probability: float) -> bool:
+        """Whether a candidate is not refused at once; a verifier may still be asked."""
+        return probability >= (
+            self.least_probability if self.verify_between is None else self.verify_between[0]
+        )
+
+    def is_sure(self, probability: float) -> bool:
+        """Whether a candidate is served without the verifier's word."""
+        return self.verify_between is not None and probability >= self.verify_between[1]
 
     def score(
         self,
@@ -96,7 +113,19 @@ class Judge:
         return self._native.score(prompt, embedding, candidates, packed)
 
     def __repr__(self) -> str:
-        return f"Judge(least_probability={self.least_probability}, least_cosine={self.least_cosine})"
+        zone = "" if self.verify_between is None else f", verify_between={self.verify_between}"
+        return f"Judge(least_probability={self.least_probability}, least_cosine={self.least_cosine}{zone})"
+
+
+def _zone(bounds: tuple[float, float], least: float) -> tuple[float, float]:
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise InvalidTypeError(f"expected verify_between as two probabilities, got {bounds!r}")
+    low, high = (_between("verify_between", bound, 0.0) for bound in bounds)
+    if not low <= least <= high:
+        raise InvalidValueError(
+            f"expected verify_between around least_probability {least}, got {low} to {high}"
+        )
+    return low, high
 
 
 def _between(name: str, value: float, least: float) -> float:

@@ -120,7 +120,7 @@ class Keeper:
         self._lookup.classify(asked)
         if asked.exact_only is None:
             try:
-                self._lookup.code(asked, deadline)
+                self._lookup.code_for_put(asked, deadline)
             except UnavailableError:
                 # The answer is still good for the very same prompt.
                 self._counters.add_named("failures", "embedder")

@@ -25,7 +25,7 @@ from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.text.confidence import interval
 from binary_semantic_cache.text.judging import AnswerJudge, same_answer
 
-__all__ = ["Choice", "LearnedPolicy", "Promise"]
+__all__ = ["Choice", "LearnedPolicy", "Outlook", "Promise"]
 
 Promise = Literal["hits", "requests"]
 """What the budget is a share of."""
@@ -59,6 +59,22 @@ class Choice:
     """Probability that its answer is right, as far as is known."""
     audit: bool = False
     """It would have been served, but is asked anew to see whether that would have been right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What would be done with a candidate, without doing it."""
+
+    right: float
+    """Probability that its answer is right, as far as is known."""
+    needed: float
+    """The least such probability of what may be served at all."""
+    on_trial: bool
+    """It is fit to be served, and asked anew all the same until the labels prove the budget over hits."""
+    served: float
+    """Share of such requests that would be served, 0.0 to 1.0; chance decides which."""
+    labels: int
+    """Labels that the entry has by itself."""
 
 
 @dataclass(slots=True)
@@ -155,15 +171,34 @@ class LearnedPolicy:
     def choose(self, entry_id: int, similarity: float) -> Choice:
         """Whether to serve the entry; what is not served is asked anew, and its label is welcome."""
         with self._lock:
-            right = self._right(entry_id, similarity)
-            if self._promise == "hits":
-                serve = right >= 1.0 - self._budget
-                if serve and not self._is_proven():
-                    return Choice(False, right, audit=True)
-            else:
-                serve = right >= 0.5 and self._chance.random() * (1.0 - right) < self._budget
+            outlook = self._outlook(entry_id, similarity)
+            if outlook.on_trial:
+                return Choice(False, outlook.right, audit=True)
+            serve = outlook.served > 0.0
+            if serve and self._promise == "requests":
+                serve = self._chance.random() * (1.0 - outlook.right) < self._budget
             audit = serve and self._chance.random() < self._audit
-            return Choice(serve and not audit, right, audit)
+            return Choice(serve and not audit, outlook.right, audit)
+
+    def outlook(self, entry_id: int, similarity: float) -> Outlook:
+        """What `choose` would come to; takes nothing from chance and changes nothing."""
+        with self._lock:
+            return self._outlook(entry_id, similarity)
+
+    def _outlook(self, entry_id: int, similarity: float) -> Outlook:
+        over_hits = self._promise == "hits"
+        right = self._right(entry_id, similarity)
+        needed = 1.0 - self._budget if over_hits else 0.5
+        fit = right >= needed
+        on_trial = over_hits and fit and not self._is_proven()
+        served = 0.0
+        if fit and not on_trial:
+            wrong = 1.0 - right
+            served = 1.0 - self._audit
+            if not over_hits and wrong > self._budget:
+                served *= self._budget / wrong
+        seen = self._seen.get(entry_id)
+        return Outlook(right, needed, on_trial, served, 0 if seen is None else len(seen.labels))
 
     def observe(self, entry_id: int, similarity: float, *, right: bool) -> None:
         """Takes a label: whether the entry's answer was right for a prompt of this similarity."""

@@ -10,7 +10,7 @@ from binary_semantic_cache.errors import EmbedderError, StoreError
 from binary_semantic_cache.stores import Store, Stored
 from binary_semantic_cache.text.canonical import JSON
 from binary_semantic_cache.text.clock import Clock
-from binary_semantic_cache.text.coding import CodedText, Coder
+from binary_semantic_cache.text.coding import CodedText, Coder, Missed
 from binary_semantic_cache.text.counters import Counters
 from binary_semantic_cache.text.credence import Credence
 from binary_semantic_cache.text.deadline import Guarded, UnavailableError
@@ -78,6 +78,7 @@ class Lookup:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._code_bits = code_bits
+        self._missed = Missed()
 
     def asked(self, prompt: str | Request, scope: JSON, *, exact_only: bool = False) -> Asked:
         """The request with its fingerprint. Raises as `Fingerprinter.of`."""
@@ -108,6 +109,8 @@ class Lookup:
             self._counters.add_named("failures", "lookup")
             verdict = Miss(MissReason.FAILED, None, type(exc).__name__)
         verdict = self._oversight.shadowed(verdict)
+        if asked.coded is not None and not verdict:
+            self._missed.remember(asked.fingerprint.key, asked.coded)
         self._counters.verdict(verdict)
         return verdict
 
@@ -126,6 +129,12 @@ class Lookup:
             asked.coded = self._coder.code(asked.fingerprint.text, deadline)
             if asked.coded is None:
                 asked.exact_only = self._too_long()
+
+    def code_for_put(self, asked: Asked, deadline: float) -> None:
+        """As `code`; what the lookup before the put has embedded is not embedded again."""
+        if asked.coded is None:
+            asked.coded = self._missed.take(asked.fingerprint.key)
+        self.code(asked, deadline)
 
     def explain(self, prompt: str | Request, scope: JSON, threshold: float) -> Explanation:
         """Every step of the decision; no entry is used by it. Raises `StoreError`, `EmbedderError`."""
@@ -150,6 +159,10 @@ class Lookup:
                 )
             except UnavailableError as exc:
                 raise StoreError(str(exc)) from exc
+        outcome = self._outcome(asked, stored, why, judgement)
+        outlook = self._oversight.outlook(outcome)
+        candidates = () if judgement is None else judgement.candidates
+        nearest = candidates[0] if candidates else None
         return Explanation(
             text=asked.fingerprint.text,
             scope=asked.fingerprint.scope.hex(),
@@ -159,8 +172,9 @@ class Lookup:
             exact_only=why[1] if why is not None and why[0] is not MissReason.POLICY else None,
             threshold=threshold,
             radius=radius(threshold, self._code_bits),
-            candidates=() if judgement is None else judgement.candidates,
-            verdict=self._oversight.explained(asked.question, self._outcome(asked, stored, why, judgement)),
+            candidates=candidates,
+            learned=outlook,
+            verdict=self._oversight.explained(asked.question, outcome, outlook, nearest),
         )
 
     def near(self, asked: Asked, bits: int, limit: int) -> list[Stored]:

@@ -5,7 +5,7 @@ from os import PathLike, fspath
 from binary_semantic_cache.embedders import Embedder
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
 from binary_semantic_cache.stores import Store
-from binary_semantic_cache.text.decision import PairGuards
+from binary_semantic_cache.text.decision import PairGuards, Verifier
 from binary_semantic_cache.text.judge import Judge
 
 __all__ = ["check_judge", "opened_embedder", "opened_store", "shipped_guards"]
@@ -49,12 +49,13 @@ def shipped_guards() -> PairGuards:
     return Guards()
 
 
-def check_judge(judge: Judge | None, embedder: Embedder, vectors: str) -> None:
+def check_judge(judge: Judge | None, embedder: Embedder, vectors: str, verifier: Verifier | None) -> None:
     """Makes sure that the judge, if there is one, can judge what the cache keeps.
 
     Raises:
         InvalidTypeError: it is no judge.
-        InvalidValueError: it was trained with another embedder, or no vectors are kept.
+        InvalidValueError: it was trained with another embedder, no vectors are kept, or it leaves something
+            to a verifier and there is none.
     """
     if judge is None:
         return
@@ -67,3 +68,8 @@ def check_judge(judge: Judge | None, embedder: Embedder, vectors: str) -> None:
         )
     if vectors == "none":
         raise InvalidValueError("expected vectors to be kept for the judge, got vectors='none'")
+    if judge.verify_between is not None and verifier is None:
+        raise InvalidValueError(
+            f"expected a verifier for what the judge leaves to it (verify_between={judge.verify_between}), "
+            "got none"
+        )

@@ -15,7 +15,7 @@ from binary_semantic_cache.text.background import Background
 from binary_semantic_cache.text.budget import LiveBudget
 from binary_semantic_cache.text.canonical import JSON
 from binary_semantic_cache.text.judging import AnswerJudge
-from binary_semantic_cache.text.learned import LearnedPolicy
+from binary_semantic_cache.text.learned import LearnedPolicy, Outlook
 from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.verdict import Candidate, Hit, Miss, MissReason, Verdict
 
@@ -97,11 +97,29 @@ class Oversight:
                 return None if self._shadow else Miss(MissReason.AUDIT, nearest)
         return None
 
-    def explained(self, question: Question, verdict: Verdict) -> Verdict:
-        """What becomes of a verdict, as far as it is not left to chance."""
+    def outlook(self, verdict: Verdict) -> Outlook | None:
+        """What the learned policy makes of a hit by meaning; `None` without one."""
+        if self._learned is None or not isinstance(verdict, Hit) or verdict.kind != "semantic":
+            return None
+        return self._learned.outlook(verdict.entry_id, verdict.similarity)
+
+    def explained(
+        self, question: Question, verdict: Verdict, outlook: Outlook | None, nearest: Candidate | None
+    ) -> Verdict:
+        """What becomes of a verdict, as far as it is not left to chance.
+
+        Args:
+            question: the request.
+            verdict: without any oversight.
+            outlook: of the learned policy on it.
+            nearest: the candidate that came nearest.
+        """
         if isinstance(verdict, Hit) and verdict.kind == "semantic":
             stopped = self.stopped(question)
-            verdict = verdict if stopped is None else stopped
+            if stopped is not None:
+                verdict = stopped
+            elif outlook is not None and outlook.served == 0.0:
+                verdict = Miss(MissReason.LEARNING, nearest)
         return self.shadowed(verdict)
 
     def shadowed(self, verdict: Verdict) -> Verdict:

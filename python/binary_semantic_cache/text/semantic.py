@@ -79,7 +79,7 @@ class SemanticCache:
         ttl_seconds: how long an answer is served, from its put; `None` for ever.
         sliding_ttl: each hit starts the time anew.
         verifier: called with the prompt and a candidate's prompt before a semantic hit; false makes it a
-            miss.
+            miss. With a judge that has `verify_between`, only where the judge is in doubt.
         policy: classes of questions that meaning must not answer; `None` for the shipped table.
         learned: serves only entries of which it has learned that they are right; `None` for the threshold
             alone.
@@ -131,7 +131,7 @@ class SemanticCache:
         seed: int = 42,
     ) -> None:
         self._embedder = opened_embedder(embedder)
-        check_judge(judge, self._embedder, vectors)
+        check_judge(judge, self._embedder, vectors, verifier)
         self._settings = Settings(
             threshold=(
                 default_threshold(self._embedder.fingerprint, judge)
