@@ -132,6 +132,8 @@ def test_explaining_a_recent_request_tells_candidates_and_what_was_held_against_
     assert explained["verdict"]["reason"] == "guard"
     assert explained["candidates"][0]["prompt"] == FRANCE
     assert explained["candidates"][0]["vetoes"]
+    # That of the judge, where there is one.
+    assert explained["candidates"][0]["probability"] is None
     assert explained["threshold"] == 0.7
 
 

@@ -30,10 +30,12 @@ CLOSED = {
     ("GET", "/api/recent"),
     ("GET", "/api/entries"),
     ("GET", "/api/audit"),
+    ("GET", "/api/budget"),
     ("POST", "/api/explain"),
     ("POST", "/api/report"),
     ("POST", "/api/invalidate"),
     ("POST", "/api/clear"),
+    ("POST", "/api/budget/reset"),
 }
 CHANGES = sorted(path for method, path in CLOSED if method == "POST")
 

@@ -132,6 +132,15 @@ def message(*parts: dict[str, Any], stop: Any = "end_turn", **fields: Any) -> di
     return {"type": "message", "role": "assistant", "content": list(parts), "stop_reason": stop, **fields}
 
 
+def failed_item() -> dict[str, Any]:
+    return {"type": "web_search_call", "status": "failed"}
+
+
+def failed_result(tool: str) -> dict[str, Any]:
+    error = {"type": f"{tool}_tool_result_error", "error_code": "unavailable"}
+    return {"type": f"{tool}_tool_result", "tool_use_id": "1", "content": error}
+
+
 TEXT = {"type": "text", "text": "Yes."}
 
 ADMITTED: list[Any] = [
@@ -150,11 +159,24 @@ ADMITTED: list[Any] = [
     chat({"content": None, "audio": {"data": "x"}}),
     {"object": "text_completion", "choices": [{"text": "Yes.", "finish_reason": "stop"}]},
     responses(said()),
-    responses({"type": "reasoning"}, {"type": "web_search_call", "status": "failed"}, said()),
+    responses({"type": "reasoning"}, {"type": "web_search_call", "status": "completed"}, said()),
+    responses({"type": "mcp_list_tools", "tools": [], "error": None}, said()),
+    responses({"type": "mcp_call", "status": "completed", "output": "x", "error": None}, said()),
     responses({"type": "image_generation_call", "result": "x"}),
     message(TEXT),
     message({"type": "thinking", "thinking": "..."}, TEXT, stop="stop_sequence"),
     message({"type": "server_tool_use"}, TEXT),
+    message({"type": "server_tool_use"}, {"type": "web_search_tool_result", "content": []}, TEXT),
+    message({"type": "mcp_tool_result", "is_error": False, "content": []}, TEXT),
+    # The code ended badly, which the model saw and could speak of; the tool did what it was asked.
+    message(
+        {
+            "type": "bash_code_execution_tool_result",
+            "content": {"type": "bash_code_execution_result", "return_code": 1, "stderr": "x"},
+        },
+        TEXT,
+    ),
+    message({"type": "text", "text": "Yes.", "is_error": True}),
 ]
 
 
@@ -200,6 +222,22 @@ REFUSED: list[tuple[Any, Refusal]] = [
     (responses(said(status="incomplete")), Refusal.INCOMPLETE),
     (responses(said("No.", kind="refusal")), Refusal.REFUSED),
     (responses(said(" ")), Refusal.EMPTY),
+    (responses({"type": "web_search_call", "status": "failed"}, said()), Refusal.TOOL_FAILED),
+    (responses({"type": "file_search_call", "status": "failed"}, said()), Refusal.TOOL_FAILED),
+    (responses({"type": "code_interpreter_call", "status": "failed"}, said()), Refusal.TOOL_FAILED),
+    (responses({"type": "image_generation_call", "status": "failed"}), Refusal.TOOL_FAILED),
+    (responses({"type": "mcp_call", "status": "failed"}, said()), Refusal.TOOL_FAILED),
+    (
+        responses({"type": "mcp_call", "status": "completed", "error": {"code": 1}}, said()),
+        Refusal.TOOL_FAILED,
+    ),
+    (responses({"type": "mcp_list_tools", "tools": [], "error": "down"}, said()), Refusal.TOOL_FAILED),
+    (responses({"type": "web_search_call", "status": "incomplete"}, said()), Refusal.INCOMPLETE),
+    (responses(failed_item(), {"type": "function_call", "status": "completed"}), Refusal.TOOL_FAILED),
+    (
+        responses(failed_item(), {"type": "web_search_call", "status": "completed"}, said()),
+        Refusal.TOOL_FAILED,
+    ),
     (responses(), Refusal.EMPTY),
     (message(TEXT, stop="max_tokens"), Refusal.TRUNCATED),
     (message(TEXT, stop="model_context_window_exceeded"), Refusal.TRUNCATED),
@@ -207,6 +245,25 @@ REFUSED: list[tuple[Any, Refusal]] = [
     (message(TEXT, stop="pause_turn"), Refusal.INCOMPLETE),
     (message(TEXT, stop=None), Refusal.INCOMPLETE),
     ({"type": "message", "content": [TEXT]}, Refusal.INCOMPLETE),
+    *(
+        (message({"type": "server_tool_use"}, failed_result(tool), TEXT), Refusal.TOOL_FAILED)
+        for tool in (
+            "web_search",
+            "web_fetch",
+            "code_execution",
+            "bash_code_execution",
+            "text_editor_code_execution",
+            "tool_search",
+            "never_heard_of",
+        )
+    ),
+    (
+        message({"type": "web_fetch_tool_result", "content": {"error_code": "url_too_long"}}, TEXT),
+        Refusal.TOOL_FAILED,
+    ),
+    (message({"type": "mcp_tool_result", "is_error": True, "content": []}, TEXT), Refusal.TOOL_FAILED),
+    (message(failed_result("web_search"), {"type": "tool_use"}, stop="tool_use"), Refusal.TOOL_FAILED),
+    (message(failed_result("web_search"), TEXT, stop="max_tokens"), Refusal.TRUNCATED),
     (message(), Refusal.EMPTY),
     (message({"type": "thinking", "thinking": "..."}), Refusal.EMPTY),
     ("x" * 1001, Refusal.TOO_LARGE),
@@ -250,6 +307,10 @@ def test_no_shape_of_data_breaks_the_check(value: Any) -> None:
         refusal_to_store(body, max_response_bytes=10_000)
     for body in ({"object": "response", "status": "completed", "output": value}, message(stop=value)):
         refusal_to_store(body, max_response_bytes=10_000)
+    for field in ("type", "status", "content", "error", "is_error"):
+        part = {"type": "web_search_tool_result", field: value}
+        refusal_to_store(message(part), max_response_bytes=10_000)
+        refusal_to_store(responses(part), max_response_bytes=10_000)
     usage_of({"usage": value})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
 
 import pytest
@@ -211,6 +212,15 @@ def test_without_a_model_to_ask_the_sampled_hit_is_asked_by_its_caller():
         assert cache.stats().misses == {"audit": 2}
 
 
+def test_a_sampled_hit_is_served_where_no_more_are_judged_in_this_minute():
+    with make(budget=wrong_budget(ask=None, per_minute=1.0)) as cache:
+        cache.put(QUESTION, "Paris")
+        assert cache.get_or_compute(near(1), lambda: "Paris") == "Paris"
+        assert cache.settle()
+        assert [cache.lookup(near(n)).kind for n in (2, 3)] == ["semantic"] * 2
+        assert cache.stats().misses == {"audit": 1}
+
+
 def test_an_event_loop_audits_as_threads_do():
     async def answer():
         return "Lyon"
@@ -324,6 +334,21 @@ def test_a_ledger_whose_file_is_gone_counts_on_in_memory(tmp_path, caplog):
     folder.rmdir()
     assert ledger.add("a", wrong=True) == Tally(1, 1)
     assert "OperationalError" in caplog.text
+
+
+def test_a_reset_that_cannot_be_written_is_an_error_and_changes_nothing(tmp_path):
+    path = tmp_path / "counts"
+    ledger, other = Ledger(path), sqlite3.connect(path)
+    ledger.add("a", wrong=True)
+    ledger.stop("a")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="class 'a' could not be reset"):
+        ledger.reset("a")
+    assert ledger.all()["a"].stopped
+    other.rollback()
+    other.close()
+    ledger.reset("a")
+    assert ledger.all() == {}
 
 
 # Work in the background

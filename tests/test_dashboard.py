@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from binary_semantic_cache.proxy.settings import CacheSettings, ProxySettings
+from binary_semantic_cache.text.budget import Budget
 from browser import Browser, chromium
 from watched import TOKEN, Watched, serving
 
@@ -34,7 +35,12 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def watched():
-    made = Watched(settings=ProxySettings(cache=CacheSettings(prices={"m-1": (3.0, 15.0)})))
+    made = Watched(
+        settings=ProxySettings(cache=CacheSettings(prices={"m-1": (3.0, 15.0)})), budget=Budget(sample=1e-9)
+    )
+    for name, rights in (("m-2", [False] * 8), ("m-3", [True] * 20 + [False])):
+        for right in rights:
+            made.cache.budget.judged(name, right=right)
     made.put(GIT, tags=["docs"])
     made.put(FRANCE, tags=["docs"])
     for text in (GIT, GIT_TOO, SPAIN, HOSTILE):
@@ -176,6 +182,45 @@ def test_a_wrong_hit_can_be_reported(page, watched):
     page.click("#confirm-yes")
     page.until("document.querySelector('#told').textContent.startsWith('reported')")
     assert watched.ask(GIT_TOO).outcome == "miss"
+
+
+def test_the_budget_is_shown_class_by_class(page):
+    about = text(page, "#budget-about")
+    assert "At most 2.0 % of the hits by meaning may be wrong" in about
+    rows = page.value("[...document.querySelectorAll('#budget tbody tr')].map((row) => row.innerText)")
+    assert re.search(r"m-2\s+stopped: exact matches only\s+8\s+8\s+100 %\s+[\d.]+ % to 100 %", rows[0])
+    assert re.search(r"m-3\s+served by meaning\s+21\s+1\s+4.8 %\s+[\d.]+ % to [\d.]+ %", rows[1])
+
+
+def test_a_stopped_class_is_reset_by_keyboard_after_a_question(page, watched):
+    focus(page, '[aria-label="Reset the budget of m-2"]')
+    page.press("Enter")
+    page.until("document.querySelector('#confirm').open")
+    assert text(page, "#confirm-title") == "Serve m-2 by meaning again?"
+    assert "8 of 8 judged hits were wrong" in text(page, "#confirm-text")
+    page.press("Escape")
+    page.until("!document.querySelector('#confirm').open")
+    assert watched.cache.budget.classes()["m-2"].stopped
+    page.until("document.activeElement.getAttribute('aria-label') === 'Reset the budget of m-2'")
+
+    page.press("Enter")
+    page.until("document.querySelector('#confirm').open")
+    focus(page, "#confirm-yes")
+    page.press("Enter")
+    page.until("document.querySelector('#told').textContent === 'm-2 is served by meaning again'")
+    assert list(watched.cache.budget.classes()) == ["m-3"]
+    page.until("document.querySelectorAll('#budget tbody tr').length === 1")
+    # The button is gone: the focus stays where it was, on what is left of the list.
+    page.until("document.activeElement.contains(document.querySelector('#budget'))")
+    page.until("document.querySelector('#audit').innerText.includes('budget:m-2')")
+    assert page.problems() == []
+
+
+def test_without_a_budget_no_word_of_it_is_on_the_page(browser):
+    with serving(Watched().app) as url:
+        page = browser.page()
+        log_in(page, url)
+        assert not page.value("document.querySelector('#budget-card').checkVisibility()")
 
 
 def test_clearing_wants_the_word_typed(page, watched):

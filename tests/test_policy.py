@@ -283,11 +283,13 @@ HOSTILE += [
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     def seconds(length: int) -> float:
-        text = piece * (length // len(piece))
-        started = time.perf_counter()
-        POLICY.classify(text)
-        return time.perf_counter() - started
+        """Of this thread's processor, the least of three: what others do on the machine does not count."""
+        text, taken = piece * (length // len(piece)), []
+        for _ in range(3):
+            started = time.thread_time()
+            POLICY.classify(text)
+            taken.append(time.thread_time() - started)
+        return min(taken)
 
-    short = min(seconds(20_000) for _ in range(3))
     # Sixteen times the length: linear is 16, quadratic 256.
-    assert seconds(320_000) < 64 * short + 0.05
+    assert seconds(320_000) < 100 * seconds(20_000) + 0.05

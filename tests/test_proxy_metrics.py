@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from binary_semantic_cache.errors import InvalidValueError
 from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.stores import Saving
+from binary_semantic_cache.text.budget import Budget
 from binary_semantic_cache.text.semantic import SemanticCache
 from watched import Watched, chat, record
 from words import WordEmbedder
@@ -24,6 +25,13 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def cache():
     with SemanticCache(embedder=WordEmbedder(), threshold=0.7) as made:
+        yield made
+
+
+@pytest.fixture
+def budgeted():
+    with SemanticCache(embedder=WordEmbedder(), budget=Budget()) as made:
+        made.budget.judged("m-1", right=True)
         yield made
 
 
@@ -235,8 +243,8 @@ def test_the_documented_metrics_are_those_there_are(cache):
     assert documented == scraped
 
 
-def test_the_dashboard_for_grafana_asks_for_metrics_and_labels_that_there_are(cache):
-    metrics = Metrics(cache)
+def test_the_dashboard_for_grafana_asks_for_metrics_and_labels_that_there_are(budgeted):
+    metrics = Metrics(budgeted)
     for outcome in ("exact", "semantic", "miss", "bypass"):
         metrics.watch(record(outcome=outcome, reason="x", guards=("numbers",), stored="truncated"))
     present = {}

@@ -101,6 +101,7 @@ def test_the_start_says_where_it_is_and_what_to_set(tmp_path, configured):
         assert "in bsc-cache.db, 0 so far" in served.text
         assert get(served.url, "/healthz").status_code == get(served.url, "/readyz").status_code == 200
         assert get(served.admin_url, "/healthz").status_code == 200
+        assert get(served.admin_url, "/readyz").json() == {"status": "ready"}
         assert get(served.admin_url, "/api/recent").status_code == 401
         assert get(served.admin_url, "/api/recent", TOKEN).status_code == 200
 
@@ -286,6 +287,8 @@ def test_before_it_stops_accepting_it_says_that_it_is_not_ready(tmp_path, config
     with serving(*configured, *drain, folder=tmp_path) as served:
         served.process.send_signal(signal.SIGTERM)
         until(lambda: get(served.url, "/readyz").status_code == 503, "not to be ready")
+        told = get(served.admin_url, "/readyz")
+        assert (told.status_code, told.json()) == (503, {"status": "draining"})
         assert chat(served.url, "What is a leap year?").status_code == 200
         served.process.send_signal(signal.SIGTERM)
         assert served.end() == 128 + signal.SIGTERM

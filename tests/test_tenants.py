@@ -151,7 +151,7 @@ def in_processes(path, n_operations: int, n_processes: int = 2) -> list[Tenant]:
     tenants = []
     for _ in workers:
         tenant = Tenant("done", 0)
-        tenant.operations, tenant.leaks, tenant.hits = queue.get(timeout=250)
+        tenant.operations, tenant.leaks, tenant.hits = queue.get(timeout=900)
         tenants.append(tenant)
     for worker in workers:
         worker.join(60)
@@ -164,7 +164,7 @@ def total(tenants: list[Tenant]) -> tuple[int, int]:
     return sum(tenant.operations for tenant in tenants), sum(tenant.leaks for tenant in tenants)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_million_operations_read_nothing_of_another_tenant(tmp_path):
     with make() as cache:
         in_memory = total(in_threads(cache, 850_000))

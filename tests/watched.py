@@ -100,10 +100,15 @@ class Watched:
     store: object = None
     settings: ProxySettings = field(default_factory=ProxySettings)
     ready: object = None
+    budget: object = None
 
     def __post_init__(self) -> None:
         self.cache = SemanticCache(
-            self.store, embedder=WordEmbedder(), threshold=0.7, prices={"m-1": (3.0, 15.0)}
+            self.store,
+            embedder=WordEmbedder(),
+            threshold=0.7,
+            prices={"m-1": (3.0, 15.0)},
+            budget=self.budget,
         )
         self.recents = Recents()
         self.metrics = Metrics(self.cache)

@@ -149,7 +149,8 @@ def _demonstrate(configuration: "Configuration") -> int:
     from binary_semantic_cache.proxy.demo.upstream import running_demo_upstream
 
     settings = configuration.settings
-    _install_model(settings.cache.embedder)
+    if settings.cache.semantic:
+        _install_model(settings.cache.embedder)
     with running_demo_upstream() as url, _demo_file(settings) as path:
         upstream = replace(type(settings.upstream)(), openai=f"{url}/v1", anthropic=url)
         cache = replace(settings.cache, path=path)

@@ -20,7 +20,8 @@ class Embedder(Protocol):
     (no network, no lock held for long) says so by `bounded = True` and is then called without a thread of its
     own. One that takes less time for both than for one after the other has
     `embed_and_encode(texts, encoder) -> (embeddings, codes)`: embeddings of length 1, float32, and what
-    `encoder`, a `RustBinaryEncoder`, makes of them, `(len(texts), n_words)` uint64.
+    `encoder`, a `RustBinaryEncoder`, makes of them, `(len(texts), n_words)` uint64. One that stands for
+    another and embeds nothing has `embeds = False`, and is not asked.
     """
 
     @property

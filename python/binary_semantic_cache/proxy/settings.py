@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
+    "BudgetSettings",
     "CacheSettings",
     "KeySettings",
     "KnownKey",
+    "LearnedSettings",
     "LimitSettings",
     "LogSettings",
     "MetricsSettings",
@@ -68,6 +70,36 @@ class UpstreamSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """`[cache.budget]`: see `Budget`."""
+
+    max_wrong: float | None = None
+    """Left out: no budget."""
+    classes: Literal["model", "tenant", "all"] = "model"
+    """What is counted, and stopped, apart."""
+    sample: float = 0.05
+    judge: str = "same_answer"
+    """Or `module:function`."""
+    per_minute: float = 60.0
+    """Most audits in a minute, of each worker."""
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedSettings:
+    """`[cache.learned]`: see `LearnedPolicy`."""
+
+    budget: float | None = None
+    """Left out: no learned policy."""
+    promise: Literal["hits", "requests"] = "hits"
+    judge: str = "same_answer"
+    """Or `module:function`."""
+    per_minute: float = 600.0
+    confidence: float = 0.95
+    audit: float = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
     """`[cache]`: see `SemanticCache` for most of it."""
 
@@ -79,6 +111,8 @@ class CacheSettings:
     """False: exact repeats alone."""
     embedder: str = "local"
     threshold: float | None = None
+    judge: bool = False
+    """Weigh candidates with the trained model that comes with the package."""
     max_entries: int = 100_000
     max_bytes: int | None = None
     eviction: str = "lru"
@@ -93,6 +127,8 @@ class CacheSettings:
     """Read an answer to its end, to keep it, when all who asked have left."""
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Money for a million input and output tokens, by model."""
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    learned: LearnedSettings = field(default_factory=LearnedSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from binary_semantic_cache.text.admission import cost_of, refusal_to_store, usag
 from binary_semantic_cache.text.canonical import encode, parse_json
 from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.semantic import SemanticCache
-from binary_semantic_cache.text.verdict import Verdict
+from binary_semantic_cache.text.verdict import Miss, Verdict
 
 __all__ = ["Asked", "Verdicts"]
 
@@ -83,9 +83,12 @@ class Verdicts:
             asked = self._read(api, raw, extra)
             if asked is not None and asked.request is not None and looks:
                 exact_only = steering.mode == "exact" or not self._settings.semantic
-                asked.verdict = self._cache.lookup(
+                verdict = self._cache.lookup(
                     asked.request, scope=scope, threshold=steering.threshold, exact_only=exact_only
                 )
+                # In shadow mode the hit that it would have been: the proxy tells of it and serves nothing.
+                would_serve = verdict.would_serve if isinstance(verdict, Miss) else None
+                asked.verdict = would_serve or verdict
             return asked
 
         try:

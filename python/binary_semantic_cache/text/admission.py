@@ -34,6 +34,8 @@ class Refusal(StrEnum):
     """The model declined to answer, which it may not do again."""
     TOOL_CALL = "tool_call"
     """It asks the caller to run a tool, whose result belongs to one conversation."""
+    TOOL_FAILED = "tool_failed"
+    """A tool that the provider ran failed: the answer was given without what it would have brought."""
     INCOMPLETE = "incomplete"
     """It is not finished, or does not say that it is."""
     TOO_LARGE = "too_large"
@@ -79,6 +81,8 @@ _PROVIDER_ITEMS = frozenset(
         "shell_call_output",
     }
 )
+_TOOL_RESULT = "_tool_result"
+"""How the types of what such tools bring end in Anthropic's answers."""
 _SILENT_ITEMS = frozenset(("reasoning", "compaction"))
 _CHAT_OBJECTS = ("chat.completion", "chat.completion.chunk", "text_completion")
 
@@ -207,6 +211,8 @@ def _reason_of_response(body: dict[str, object]) -> Refusal | None:
     items = _listed(body.get("output"))
     if any(item.get("status") in ("in_progress", "incomplete") for item in items):
         return Refusal.INCOMPLETE
+    if any(item.get("status") == "failed" or item.get("error") for item in items):
+        return Refusal.TOOL_FAILED
     spoken = [item for item in items if item.get("type") == "message"]
     parts = [part for item in spoken for part in _listed(item.get("content"))]
     if any(part.get("type") == "refusal" for part in parts):
@@ -222,12 +228,24 @@ def _reason_of_message(body: dict[str, object]) -> Refusal | None:
     """A body of Anthropic's messages API."""
     stop = body.get("stop_reason")
     reason = _ANTHROPIC_STOPS.get(stop, Refusal.INCOMPLETE) if isinstance(stop, str) else Refusal.INCOMPLETE
-    if reason is not None:
+    if reason not in (None, Refusal.TOOL_CALL):
         return reason
     parts = _listed(body.get("content"))
-    if any(part.get("type") == "tool_use" for part in parts):
+    if any(_is_failed_result(part) for part in parts):
+        return Refusal.TOOL_FAILED
+    if reason is Refusal.TOOL_CALL or any(part.get("type") == "tool_use" for part in parts):
         return Refusal.TOOL_CALL
     return None if _says_something(parts) else Refusal.EMPTY
+
+
+def _is_failed_result(part: dict[str, object]) -> bool:
+    """Whether a tool that the provider ran brought an error; how code that it ran ended is no such thing."""
+    if not str(part.get("type")).endswith(_TOOL_RESULT):
+        return False
+    content = part.get("content")
+    if isinstance(content, dict) and ("error_code" in content or str(content.get("type")).endswith("_error")):
+        return True
+    return part.get("is_error") is True
 
 
 def _says_something(content: object) -> bool:

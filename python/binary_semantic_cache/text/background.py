@@ -41,10 +41,7 @@ class Background:
     def take(self, work: Callable[[], object]) -> bool:
         """Whether `work` will be done; not if too much is asked for, or it is closed."""
         with self.lock:
-            now = monotonic()
-            refill = (now - self._filled_at) * self._per_minute / 60.0
-            self._tokens, self._filled_at = min(self._per_minute, self._tokens + refill), now
-            if self._tokens < 1.0 or len(self._queue) >= _QUEUED or self._is_closed:
+            if not self.has_room():
                 return False
             self._tokens -= 1.0
             self._queue.append(work)
@@ -53,6 +50,14 @@ class Background:
                 self._thread.start()
             self._changed.notify_all()
             return True
+
+    def has_room(self) -> bool:
+        """Whether work would be taken now."""
+        with self.lock:
+            now = monotonic()
+            refill = (now - self._filled_at) * self._per_minute / 60.0
+            self._tokens, self._filled_at = min(self._per_minute, self._tokens + refill), now
+            return self._tokens >= 1.0 and len(self._queue) < _QUEUED and not self._is_closed
 
     def settle(self, timeout_seconds: float) -> bool:
         """Waits until nothing is left to do; whether that came in time."""

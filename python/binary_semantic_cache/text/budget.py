@@ -132,7 +132,11 @@ class LiveBudget:
         return found
 
     def reset(self, name: str) -> None:
-        """Serves a class again and counts it from nothing: say what was changed before this."""
+        """Serves a class again and counts it from nothing: say what was changed before this.
+
+        Raises:
+            StoreError: the file of the counts could not be written.
+        """
         self._ledger.reset(name)
         _logger.warning("the budget of class %r was reset", name)
 

@@ -53,6 +53,11 @@ class Coder:
         """The embedder's `max_tokens`."""
         return self._embedder.max_tokens
 
+    @property
+    def embeds(self) -> bool:
+        """Whether there is an embedder at all; see `AbsentEmbedder`."""
+        return bool(getattr(self._embedder, "embeds", True))
+
     def is_hopeless(self, text: str) -> bool:
         """Whether `text` is so long that it need not even be counted."""
         window = self._embedder.max_tokens

@@ -92,14 +92,20 @@ class Ledger:
             self._write("UPDATE judged SET stopped = 1 WHERE class = ?", (name,))
 
     def reset(self, name: str) -> None:
-        """Forgets a class: it is served again, and counted from nothing."""
-        with self.lock:
-            self._tallies.pop(name, None)
-            self._write("DELETE FROM judged WHERE class = ?", (name,))
+        """Forgets a class: it is served again, and counted from nothing.
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        Raises:
+            StoreError: the file could not be written; the class stays as it was, in all processes.
+        """
+        with self.lock:
+            if not self._write("DELETE FROM judged WHERE class = ?", (name,)):
+                raise StoreError(f"{self._path}: class {name!r} could not be reset; the log says why")
+            self._tallies.pop(name, None)
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> bool:
+        """Changes the file, and reads what others have counted; whether that worked."""
         if self._path is None:
-            return
+            return True
         try:
             connection = self._opened()
             try:
@@ -110,6 +116,8 @@ class Ledger:
                 connection.close()
         except sqlite3.Error as exc:
             self._failed(exc)
+            return False
+        return True
 
     def _load(self) -> None:
         connection = self._opened()

@@ -85,8 +85,8 @@ class Lookup:
         fingerprint = self._fingerprinter.of(prompt, scope)
         why: tuple[MissReason, str] | None = None
         model = None
-        if exact_only:
-            why = MissReason.EXACT_ONLY, "as asked"
+        if exact_only or not self._coder.embeds:
+            why = MissReason.EXACT_ONLY, "as asked" if exact_only else "no_embedder"
         if isinstance(prompt, Request):
             model = prompt.model
             if prompt.exact_only is not None:

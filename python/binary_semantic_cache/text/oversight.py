@@ -92,7 +92,8 @@ class Oversight:
             class_name = self._budget.class_of(question.prompt, question.scope)
             if self._budget.settings.ask is not None and not self._shadow:
                 self._ask_anew(question, hit, class_name)
-            else:
+            elif self._judging is not None and self._judging.has_room():
+                # Beyond what is judged in a minute nobody is sent to the model for nothing.
                 self._remember(question, hit, class_name, learns=False)
                 return None if self._shadow else Miss(MissReason.AUDIT, nearest)
         return None

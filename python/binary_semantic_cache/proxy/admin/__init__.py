@@ -2,8 +2,9 @@
 
     app         which routes there are, and which of them are open
     doors       who may come in: host names, token, sessions, origins
+    guesses     wrong tokens of late, and who is not listened to for a while
     reading     what may be looked at
-    changing    what may be changed: reports, invalidations, clearing
+    changing    what may be changed: reports, invalidations, clearing, budgets
     audit       what was changed, by whom
     answers     replies, errors and headers
     shown       requests, entries and explanations as JSON

@@ -35,17 +35,21 @@ class Fault(Exception):  # noqa: N818 - an answer, not a programming error
         status: of the reply.
         kind: one word for programs.
         message: for people; no content of the cache.
+        retry_after: seconds after which another try makes sense; 0 for nothing about it.
     """
 
-    def __init__(self, status: int, kind: str, message: str) -> None:
+    def __init__(self, status: int, kind: str, message: str, *, retry_after: int = 0) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.message = message
+        self.retry_after = retry_after
 
     def answer(self) -> Response:
         """The reply."""
         headers = {"www-authenticate": 'Bearer realm="bsc admin"'} if self.status == 401 else {}
+        if self.retry_after:
+            headers["retry-after"] = str(self.retry_after)
         error = {"error": {"type": self.kind, "message": self.message}}
         return json_answer(error, status=self.status, headers=headers)
 

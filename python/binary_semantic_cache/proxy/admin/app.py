@@ -20,7 +20,7 @@ from binary_semantic_cache.proxy.admin.answers import Fault, SafeHeaders, body_o
 from binary_semantic_cache.proxy.admin.audit import Audit
 from binary_semantic_cache.proxy.admin.changing import Changing
 from binary_semantic_cache.proxy.admin.doors import Doors, KnownHosts, check_origin
-from binary_semantic_cache.proxy.admin.reading import Reading
+from binary_semantic_cache.proxy.admin.reading import Reading, store_answers
 from binary_semantic_cache.proxy.configuration.values import is_loopback
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.watching.metrics import Metrics
@@ -64,7 +64,7 @@ def create_admin_app(
         InvalidValueError: the token is too short.
     """
     doors, audit = Doors(token), Audit()
-    reading = Reading(cache, settings, recents, metrics, audit, ready or _store_answers(cache))
+    reading = Reading(cache, settings, recents, metrics, audit, ready or store_answers(cache))
     changing = Changing(cache, recents, audit)
     entrance = _Entrance(doors, audit)
 
@@ -89,10 +89,12 @@ def create_admin_app(
         closed("/api/recent", reading.recent),
         closed("/api/entries", reading.entries),
         closed("/api/audit", reading.audited),
+        closed("/api/budget", reading.budgeted),
         closed("/api/explain", reading.explain, "POST"),
         closed("/api/report", changing.report, "POST"),
         closed("/api/invalidate", changing.invalidate, "POST"),
         closed("/api/clear", changing.clear, "POST"),
+        closed("/api/budget/reset", changing.reset_budget, "POST"),
         # Nothing in there depends on the cache: the login form needs some of it.
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
@@ -124,14 +126,24 @@ class _Entrance:
     async def log_in(self, request: Request) -> Response:
         check_origin(request)
         given = parse_qs((await body_of(request, _MOST_LOGIN_BYTES)).decode("utf-8", "replace"))
-        if not self._doors.is_token(given.get("token", [""])[0].strip()):
+        try:
+            is_token = self._doors.is_token(given.get("token", [""])[0].strip(), request)
+        except Fault as fault:
+            # Not written down each time: that would drive out what was changed.
+            why = f"Too many wrong tokens. Try again in {fault.retry_after} seconds."
+            return self._refused(fault.status, why, fault.retry_after)
+        if not is_token:
             self._audit.note("nobody", "login", "token", "refused")
-            refused = self._form.replace(_REFUSED, b"That is not the admin token of this proxy.")
-            return Response(refused, status_code=401, media_type="text/html")
+            return self._refused(401, "That is not the admin token of this proxy.")
         answer = RedirectResponse("/", status_code=303)
         who = self._doors.begin(answer, secure=request.url.scheme == "https")
         self._audit.note(who, "login", "token", "admitted")
         return answer
+
+    def _refused(self, status: int, why: str, retry_after: int = 0) -> Response:
+        headers = {"retry-after": str(retry_after)} if retry_after else {}
+        page = self._form.replace(_REFUSED, why.encode())
+        return Response(page, status_code=status, headers=headers, media_type="text/html")
 
     async def log_out(self, request: Request) -> Response:
         answer = json_answer({"status": "logged out"})
@@ -161,14 +173,3 @@ async def _http_fault(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     kind = {404: "not_found", 405: "method"}.get(exc.status_code, "http")
     return Fault(exc.status_code, kind, exc.detail.lower()).answer()
-
-
-def _store_answers(cache: SemanticCache) -> Callable[[], str | None]:
-    def ready() -> str | None:
-        try:
-            cache.store.stats()
-        except Exception as exc:  # whatever it is, the store is not ready
-            return f"store: {type(exc).__name__}"
-        return None
-
-    return ready

@@ -1,4 +1,4 @@
-"""What the admin may change: reports of wrong hits, invalidations, clearing. Each is written to the audit."""
+"""What the admin may change: reports, invalidations, clearing, budgets. Each is written to the audit."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -87,6 +87,25 @@ class Changing:
         removed = await self._noted(request, "clear", words, self.cache.clear, **arguments)
         self.audit.note(request.state.who, "clear", words, f"{removed} removed")
         return json_answer({"removed": removed})
+
+    async def reset_budget(self, request: Request) -> Response:
+        """Serves a class by meaning again, and counts it from nothing."""
+        name = (await json_body(request, "class")).get("class")
+        if not isinstance(name, str):
+            raise Fault(400, "malformed", f"class: expected a string, got {type(name).__name__}")
+        budget = self.cache.budget
+        if budget is None:
+            raise Fault(404, "not_found", "expected a budget, got none; [cache.budget] configures one")
+        known = (await run_in_threadpool(budget.classes)).get(name)
+        if known is None:
+            raise Fault(404, "not_found", "expected a class that was judged, got one that was not")
+        words = f"budget:{name}"
+        await self._noted(request, "reset", words, budget.reset, name)
+        before = "stopped" if known.stopped else "served"
+        self.audit.note(
+            request.state.who, "reset", words, f"was {before}, {known.wrong} of {known.judged} wrong"
+        )
+        return json_answer({"class": name, "was_stopped": known.stopped})
 
     async def _noted(
         self, request: Request, action: str, words: str, change: Any, *given: Any, **named: Any

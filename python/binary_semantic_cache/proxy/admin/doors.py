@@ -3,13 +3,14 @@
 - Host: a page of another site can point its own name at this machine (DNS rebinding), and its requests then
   look like ours. Such requests carry that name, so only known names and bare addresses are answered.
 - Token: as `Authorization: Bearer`, or exchanged at the login form for a session, whose cookie scripts cannot
-  read and other sites cannot send.
+  read and other sites cannot send. Whoever sends wrong ones is soon not listened to for a while.
 - Origin: a change by cookie needs a header that no form of another site can set, and no foreign `Origin`.
 """
 
 import hashlib
 import hmac
 import ipaddress
+import logging
 import secrets
 from collections.abc import Iterable
 from time import monotonic
@@ -21,8 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from binary_semantic_cache.errors import InvalidValueError
 from binary_semantic_cache.proxy.admin.answers import Fault
+from binary_semantic_cache.proxy.admin.guesses import MOST_GUESSES, Guesses
 
 __all__ = ["CHANGE_HEADER", "COOKIE", "Doors", "KnownHosts"]
+
+_logger = logging.getLogger(__name__)
 
 COOKIE: Final = "bsc_admin"
 CHANGE_HEADER: Final = "x-bsc-admin"
@@ -82,19 +86,48 @@ class Doors:
         self._token = _digest(token)
         self._sessions: dict[bytes, float] = {}
         """When each session ends, by the digest of its id."""
+        self._at_form, self._as_bearer = Guesses(repeats=True), Guesses(repeats=False)
 
-    def is_token(self, given: str) -> bool:
-        """Whether `given` is the token; the time it takes does not depend on how much of it is right."""
-        return hmac.compare_digest(_digest(given), self._token)
+    def is_token(self, given: str, request: Request) -> bool:
+        """Whether `given`, typed into the form, is the token.
+
+        Raises:
+            Fault: too many from there were not; this one was not looked at.
+        """
+        return self._is_token(given, request, self._at_form)
 
     def caller(self, request: Request) -> str | None:
-        """Who asks, in words of the audit; `None` for who may not."""
+        """Who asks, in words of the audit; `None` for who may not.
+
+        Raises:
+            Fault: too many tokens from there were wrong; this one was not looked at.
+        """
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme:
             # Whoever shows a token is judged by it, whatever cookie comes along.
-            return "bearer" if scheme.lower() == "bearer" and self.is_token(given.strip()) else None
+            is_bearer = scheme.lower() == "bearer"
+            return "bearer" if is_bearer and self._is_token(given.strip(), request, self._as_bearer) else None
         session = _digest(request.cookies.get(COOKIE, ""))
         return None if monotonic() >= self._sessions.get(session, 0.0) else _label(session)
+
+    def _is_token(self, given: str, request: Request, guesses: Guesses) -> bool:
+        """The time it takes does not depend on how much of `given` is right."""
+        address = "" if request.client is None else request.client.host
+        if wait := guesses.wait_seconds(address):
+            raise Fault(
+                429,
+                "too_many_guesses",
+                f"expected fewer than {MOST_GUESSES} wrong tokens in a minute; try again in {wait} s",
+                retry_after=wait,
+            )
+        digest = _digest(given)
+        if hmac.compare_digest(digest, self._token):
+            return True
+        if guesses.wrong(address, digest):
+            _logger.warning(
+                "%d wrong admin tokens from %s in a minute: more are not looked at", MOST_GUESSES, address
+            )
+        return False
 
     def admit(self, request: Request) -> str:
         """Who asks.

@@ -11,14 +11,14 @@ from starlette.responses import Response
 from binary_semantic_cache import __version__
 from binary_semantic_cache.proxy.admin.answers import Fault, json_answer, json_body
 from binary_semantic_cache.proxy.admin.audit import Audit
-from binary_semantic_cache.proxy.admin.shown import entry_json, explanation_json, record_json
+from binary_semantic_cache.proxy.admin.shown import budget_json, entry_json, explanation_json, record_json
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.proxy.watching.recents import EntryUse, Recents
 from binary_semantic_cache.text.request import Request as Asked
 from binary_semantic_cache.text.semantic import SemanticCache
 
-__all__ = ["Reading", "recent_of"]
+__all__ = ["Reading", "recent_of", "store_answers"]
 
 _POINTS = {15: 15, 60: 60, 360: 72, 1440: 96}
 """Minutes looked back to, and points of the curve over them."""
@@ -143,6 +143,10 @@ class Reading:
             }
         )
 
+    async def budgeted(self, request: Request) -> Response:
+        """What is known of wrong hits, class by class; null without a budget."""
+        return json_answer({"budget": await run_in_threadpool(budget_json, self.cache.budget)})
+
     async def exposition(self, request: Request) -> Response:
         """Metrics for Prometheus."""
         text, content_type = await run_in_threadpool(
@@ -158,6 +162,19 @@ class Reading:
         """Whether the proxy can serve, and why not."""
         why = await run_in_threadpool(self.ready)
         return json_answer({"status": why or "ready"}, status=503 if why else 200)
+
+
+def store_answers(cache: SemanticCache) -> Callable[[], str | None]:
+    """Says why the cache's store does not answer, `None` when it does."""
+
+    def ready() -> str | None:
+        try:
+            cache.store.stats()
+        except Exception as exc:  # whatever it is, the store is not ready
+            return f"store: {type(exc).__name__}"
+        return None
+
+    return ready
 
 
 def recent_of(recents: Recents, number: object) -> tuple[Asked, object]:

@@ -6,11 +6,19 @@ from typing import Any
 from binary_semantic_cache.proxy.observe import Record
 from binary_semantic_cache.proxy.watching.recents import EntryUse
 from binary_semantic_cache.stores import Saving
+from binary_semantic_cache.text.budget import LiveBudget
 from binary_semantic_cache.text.explanation import Explanation
 from binary_semantic_cache.text.semantic import Invalidated
-from binary_semantic_cache.text.verdict import Candidate, Hit
+from binary_semantic_cache.text.verdict import Candidate, Hit, Miss
 
-__all__ = ["entry_json", "explanation_json", "invalidated_json", "record_json", "saving_json"]
+__all__ = [
+    "budget_json",
+    "entry_json",
+    "explanation_json",
+    "invalidated_json",
+    "record_json",
+    "saving_json",
+]
 
 _LONGEST_TEXT = 2000
 _MOST_ENTRIES = 100
@@ -73,9 +81,36 @@ def entry_json(entry_id: int, use: EntryUse, n_bytes: int) -> dict[str, Any]:
     }
 
 
+def budget_json(budget: LiveBudget | None) -> dict[str, Any] | None:
+    """What is borne and what was found; classes that were stopped first, then those judged most."""
+    if budget is None:
+        return None
+    known = sorted(
+        budget.classes().items(), key=lambda found: (-found[1].stopped, -found[1].judged, found[0])
+    )
+    return {
+        "max_wrong": budget.settings.max_wrong,
+        "sample": budget.settings.sample,
+        "confidence": budget.settings.confidence,
+        "classes": [
+            {
+                "class": name,
+                "judged": of.judged,
+                "wrong": of.wrong,
+                "low": of.low,
+                "high": of.high,
+                "stopped": of.stopped,
+            }
+            for name, of in known
+        ],
+    }
+
+
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
     """Every step of a decision."""
     verdict = explanation.verdict
+    if isinstance(verdict, Miss) and verdict.would_serve is not None:
+        verdict = verdict.would_serve
     told: dict[str, Any]
     if isinstance(verdict, Hit):
         told = {"hit": verdict.kind, "entry_id": verdict.entry_id, "similarity": _finite(verdict.similarity)}
@@ -111,6 +146,7 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
         "entry_id": candidate.entry_id,
         "distance": candidate.distance,
         "similarity": _finite(candidate.similarity),
+        "probability": _finite(candidate.probability),
         "prompt": None if candidate.prompt is None else candidate.prompt[:_LONGEST_TEXT],
         "vetoes": [{"guard": veto.guard, "detail": veto.detail} for veto in candidate.vetoes],
         "refused": None if candidate.refused is None else candidate.refused.value,

@@ -1,8 +1,8 @@
 """Every key that a configuration may hold: name, variable, type, values. Read off the settings."""
 
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from binary_semantic_cache.proxy.settings import KnownKey, ProxySettings
@@ -17,6 +17,7 @@ __all__ = [
     "Bounds",
     "Key",
     "settings_from",
+    "value_of",
 ]
 
 PRICES = "cache.prices"
@@ -47,6 +48,8 @@ _PORT = Bounds(0, 65_535)
 _SECONDS = Bounds(0, 1e9, is_open=True)
 _COSINE = Bounds(-1, 1)
 _BYTES = Bounds(1, 2**31 - 1)
+_PER_MINUTE = Bounds(1, 1e6)
+_CONFIDENCE = Bounds(0.5, 0.9999, is_open=True)
 
 BOUNDS: Mapping[str, Bounds] = {
     "server.port": _PORT,
@@ -63,6 +66,14 @@ BOUNDS: Mapping[str, Bounds] = {
     "cache.ttl_seconds": _SECONDS,
     "cache.timeout_seconds": Bounds(0, 3_600, is_open=True),
     "cache.max_response_bytes": _BYTES,
+    "cache.budget.max_wrong": Bounds(0, 0.99, is_open=True),
+    "cache.budget.sample": Bounds(0, 1, is_open=True),
+    "cache.budget.per_minute": _PER_MINUTE,
+    "cache.budget.confidence": _CONFIDENCE,
+    "cache.learned.budget": Bounds(0, 0.49, is_open=True),
+    "cache.learned.per_minute": _PER_MINUTE,
+    "cache.learned.confidence": _CONFIDENCE,
+    "cache.learned.audit": Bounds(0, 0.99),
     "steering.min_threshold": _COSINE,
     "steering.max_ttl_seconds": _SECONDS,
     "keys.trust_seconds": Bounds(0, 86_400),
@@ -77,6 +88,7 @@ class Key:
     """One key."""
 
     table: str
+    """`server`; of a table in another one `cache.budget`."""
     name: str
     kind: type
     """`str`, `int`, `float`, `bool` or `tuple` (of strings); `dict` for prices and known keys."""
@@ -94,7 +106,7 @@ class Key:
     @property
     def variable(self) -> str:
         """The environment variable of the same meaning; empty where there is none."""
-        return "" if self.kind is dict else f"BSC_{self.table}_{self.name}".upper()
+        return "" if self.kind is dict else f"BSC_{self.path}".replace(".", "_").upper()
 
     @property
     def bounds(self) -> Bounds | None:
@@ -130,15 +142,25 @@ def _key(table: str, name: str, annotation: Any, default: Any, *, is_secret: boo
     return Key(table, name, kind, default, choices, is_optional, is_secret)
 
 
+def _tables(settings: Any = ProxySettings, within: str = "") -> Iterator[tuple[str, Any]]:
+    """Each table and its dataclass, one that stands in another behind it."""
+    hints = get_type_hints(settings)
+    for field in fields(settings):
+        if is_dataclass(hints[field.name]):
+            yield f"{within}{field.name}", hints[field.name]
+            yield from _tables(hints[field.name], f"{within}{field.name}.")
+
+
 def _all_keys() -> dict[str, Key]:
     found = {}
-    for table in fields(ProxySettings):
-        settings: Any = table.default_factory
+    for table, settings in _tables():
         hints = get_type_hints(settings)
         for field in fields(settings):
+            if is_dataclass(hints[field.name]):
+                continue
             make: Any = field.default_factory
             default = make() if field.default is MISSING else field.default
-            key = _key(table.name, field.name, hints[field.name], default, is_secret=not field.repr)
+            key = _key(table, field.name, hints[field.name], default, is_secret=not field.repr)
             found[key.path] = key
     return found
 
@@ -151,18 +173,30 @@ SECRET_FILES: Mapping[str, Key] = {
 }
 """Keys that name a file which holds a secret, by path."""
 
-TABLES: tuple[str, ...] = tuple(field.name for field in fields(ProxySettings))
+TABLES: tuple[str, ...] = tuple(table for table, _ in _tables())
 
 
 def settings_from(values: Mapping[str, Any]) -> ProxySettings:
     """The settings with these values, by path, and defaults for all else."""
-    tables = {}
-    for table in fields(ProxySettings):
-        make: Any = table.default_factory
-        own = {
-            key.name: values[key.path]
-            for key in KEYS.values()
-            if key.table == table.name and key.path in values
-        }
-        tables[table.name] = make(**own)
-    return ProxySettings(**tables)
+    made = _made(ProxySettings, "", values)
+    assert isinstance(made, ProxySettings)
+    return made
+
+
+def _made(settings: Any, within: str, values: Mapping[str, Any]) -> Any:
+    given = {}
+    for name, hint in get_type_hints(settings).items():
+        path = f"{within}{name}"
+        if is_dataclass(hint):
+            given[name] = _made(hint, f"{path}.", values)
+        elif path in values:
+            given[name] = values[path]
+    return settings(**given)
+
+
+def value_of(settings: ProxySettings, key: Key) -> Any:
+    """What the settings have for `key`."""
+    found: Any = settings
+    for name in key.path.split("."):
+        found = getattr(found, name)
+    return found

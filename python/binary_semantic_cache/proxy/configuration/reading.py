@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,13 +113,20 @@ class _Reading:
             where = f"{path}{_line(text, '', table)}"
             if table == "prices":
                 self._keep(PRICES, where, lambda entries=entries: prices(entries))
-            elif table not in TABLES:
+            elif table not in TABLES or "." in table:
                 self.problems.append(f"{where}: unknown table [{table}]{_nearest_table(table)}")
-            elif not isinstance(entries, Mapping):
-                self.problems.append(f"{where}: expected a table [{table}], got a value")
             else:
-                for name, value in entries.items():
-                    self._take_entry(table, name, value, f"{path}{_line(text, table, name)}")
+                self._take_table(table, entries, where, lambda *key: f"{path}{_line(text, *key)}")
+
+    def _take_table(self, table: str, entries: Any, where: str, place: Callable[[str, str], str]) -> None:
+        if not isinstance(entries, Mapping):
+            self.problems.append(f"{where}: expected a table [{table}], got a value")
+            return
+        for name, value in entries.items():
+            if f"{table}.{name}" in TABLES:
+                self._take_table(f"{table}.{name}", value, place(table, name), place)
+            else:
+                self._take_entry(table, name, value, place(table, name))
 
     def _take_entry(self, table: str, name: str, value: Any, where: str) -> None:
         path = f"{table}.{name}"
@@ -144,7 +151,7 @@ class _Reading:
             if key := by_variable.get(variable):
                 if text:
                     self._take_one(key, text, variable)
-            elif variable.startswith(tuple(f"BSC_{table.upper()}_" for table in TABLES)):
+            elif variable.startswith(tuple(f"BSC_{table.upper()}_" for table in TABLES if "." not in table)):
                 near = difflib.get_close_matches(variable, by_variable, 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 self.problems.append(f"{variable}: unknown variable{hint}")
@@ -152,7 +159,7 @@ class _Reading:
     def take_text(self, path: str, text: str, option: str) -> None:
         key = KEYS.get(path) or SECRET_FILES.get(path)
         if key is None or key.kind is dict:
-            table, _, name = path.partition(".")
+            table, _, name = path.rpartition(".")
             self.problems.append(f"{option}: unknown key {path}{_nearest(table, name)}")
         elif key.is_secret:
             # Every user of a machine can read the command lines of its processes.
@@ -223,6 +230,7 @@ def _nearest(table: str, name: str) -> str:
     """The key that was probably meant: of the same table first, then the same name in another."""
     keys = [key for key in _all_keys() if key.path != PRICES]
     here = {key.name: key.path for key in keys if key.table == table}
+    here |= {inner.rpartition(".")[2]: f"[{inner}]" for inner in TABLES if inner.startswith(f"{table}.")}
     near = difflib.get_close_matches(name, here, 1)
     if near:
         return f"; did you mean {here[near[0]]}?"
@@ -252,6 +260,6 @@ def _line(text: str, table: str, name: str) -> str:
                 return f":{number}"
         elif assigned := re.match(r"\s*([\w.\"-]+)\s*=", line):
             written = assigned[1].replace('"', "")
-            if (here == table and written == name) or (not here and written == f"{table}.{name}"):
+            if f"{here}.{written}".lstrip(".") == f"{table}.{name}".lstrip("."):
                 return f":{number}"
     return ""

@@ -4,12 +4,15 @@ import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from binary_semantic_cache.proxy.configuration.values import MEMORY, is_loopback
-from binary_semantic_cache.proxy.settings import ProxySettings
+from binary_semantic_cache.proxy.configuration.keys import KEYS, value_of
+from binary_semantic_cache.proxy.configuration.values import MEMORY, SAME_ANSWER, is_loopback
+from binary_semantic_cache.proxy.settings import CacheSettings, ProxySettings
 
 __all__ = ["conflicts", "warnings"]
 
 _LEAST_TOKEN = 16
+_SWITCHES = ("cache.budget.max_wrong", "cache.learned.budget")
+"""Keys without which the others of their tables say nothing."""
 
 
 def conflicts(settings: ProxySettings) -> Iterator[str]:
@@ -55,6 +58,17 @@ def conflicts(settings: ProxySettings) -> Iterator[str]:
             f'cache.path: expected a file with {server.workers} workers, got "{MEMORY}", which each would '
             "have alone"
         )
+    if cache.judge and cache.embedder.partition(":")[0] != "local":
+        yield (
+            f'cache.judge: expected the local embedder, which it was trained with, got "{cache.embedder}"; '
+            "leave one of them out"
+        )
+    for switch in _SWITCHES:
+        table = switch.rpartition(".")[0]
+        others = [key for key in KEYS.values() if key.table == table and key.path != switch]
+        given = next((key.path for key in others if value_of(settings, key) != key.default), None)
+        if given and value_of(settings, KEYS[switch]) is None:
+            yield f"{given}: expected {switch} with it, got none; set it, or leave [{table}] out"
 
 
 def warnings(settings: ProxySettings) -> tuple[str, ...]:
@@ -72,4 +86,21 @@ def warnings(settings: ProxySettings) -> tuple[str, ...]:
         found.append("shadow mode: verdicts are made and told, every request goes to the upstream")
     if settings.cache.mode == "off":
         found.append("the cache is off: every request goes to the upstream")
+    if not settings.cache.semantic and (settings.cache.judge or _judged(settings.cache)):
+        found.append("cache.semantic is false: judge, budget and learned policy have no hits to look at")
+    if SAME_ANSWER in _judged(settings.cache):
+        found.append(
+            f"{SAME_ANSWER} calls two wordings of one answer different: where answers are prose, name a "
+            "judge of your own"
+        )
+    if settings.cache.learned.budget is not None and settings.server.workers > 1:
+        found.append(
+            f"each of the {settings.server.workers} workers learns by itself, and forgets at its end"
+        )
     return tuple(found)
+
+
+def _judged(cache: CacheSettings) -> tuple[str, ...]:
+    """The judges of answers that are asked."""
+    switches = ((cache.budget.max_wrong, cache.budget.judge), (cache.learned.budget, cache.learned.judge))
+    return tuple(judge for switch, judge in switches if switch is not None)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from binary_semantic_cache.proxy.configuration.keys import KEYS, KNOWN, PRICES, TABLES, Key
+from binary_semantic_cache.proxy.configuration.keys import KEYS, KNOWN, PRICES, TABLES, Key, value_of
 from binary_semantic_cache.proxy.configuration.reading import Configuration
 from binary_semantic_cache.proxy.configuration.values import MEMORY
 
@@ -35,7 +35,7 @@ def _lines(configuration: Configuration) -> Iterator[str]:
 
 
 def _line(key: Key, configuration: Configuration) -> str:
-    value = getattr(getattr(configuration.settings, key.table), key.name)
+    value = value_of(configuration.settings, key)
     origin = configuration.origins.get(key.path, "default")
     if key.is_secret:
         if file := configuration.secret_files.get(f"{key.path}_file"):

@@ -13,15 +13,18 @@ from binary_semantic_cache.proxy.settings import KnownKey
 from binary_semantic_cache.text.eviction import EVICTIONS
 from binary_semantic_cache.text.policy import Policy
 
-__all__ = ["MEMORY", "from_text", "from_toml", "is_loopback", "known_keys", "prices", "secret"]
+__all__ = ["MEMORY", "SAME_ANSWER", "from_text", "from_toml", "is_loopback", "known_keys", "prices", "secret"]
 
 MEMORY = ":memory:"
 """As `cache.path`: keep answers in memory."""
+SAME_ANSWER = "same_answer"
+"""As a judge of answers: the one that comes with the package."""
 
 _LEVELS = ("debug", "info", "warning", "error")
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.I
 )
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _NEVER_FORWARDED = frozenset(
     (
@@ -227,6 +230,12 @@ def _classes(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _judge(value: str) -> str:
+    if value != SAME_ANSWER and not _FUNCTION.fullmatch(value):
+        raise InvalidValueError(f"expected {SAME_ANSWER}, or module:function, got {_shown(value)}")
+    return value
+
+
 def _headers(value: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.lower() for name in value))
     for name in names:
@@ -253,6 +262,8 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "cache.embedder": _embedder,
     "cache.eviction": lambda value: _one_of(value, tuple(EVICTIONS)),
     "cache.exact_only": _classes,
+    "cache.budget.judge": _judge,
+    "cache.learned.judge": _judge,
     "log.level": lambda value: _one_of(value, _LEVELS),
     "tracing.endpoint": lambda value: _url(value) if value else value,
     "tracing.service_name": _service_name,

@@ -109,7 +109,7 @@ class Serving:
             interface="asgi3",
             lifespan="on",
             ws="none",
-            # Addresses of callers are not looked at, so nobody needs to be believed about them.
+            # Whose address counts is who is connected: nobody needs to be believed about it.
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from binary_semantic_cache.proxy.admin.app import create_admin_app
+from binary_semantic_cache.proxy.admin.reading import store_answers
 from binary_semantic_cache.proxy.processes.assembly import Requests, serve_requests, shared_metrics
 from binary_semantic_cache.proxy.processes.ending import Ending
 from binary_semantic_cache.proxy.processes.listening import Serving, bound_socket, url_of
@@ -77,14 +78,29 @@ async def _serve(
     cache = await asyncio.to_thread(open_cache, settings.cache)
     try:
         metrics, recents = Metrics(cache, labels=settings.metrics.labels), Recents()
+        store_is_ready = store_answers(cache)
+        has_started = False
+
+        def why_not_ready() -> str | None:
+            if ending.begun.is_set():
+                return "draining"
+            return store_is_ready() if has_started else "starting"
+
         admin = create_admin_app(
-            cache=cache, settings=settings, recents=recents, metrics=metrics, token=token
+            cache=cache,
+            settings=settings,
+            recents=recents,
+            metrics=metrics,
+            token=token,
+            ready=why_not_ready,
         )
         pages = Serving(admin, admin_bound, _ADMIN_SHUTDOWN_SECONDS)
         ending.on_end_now(pages.end_now)
         await pages.started()
 
         def ready() -> None:
+            nonlocal has_started
+            has_started = True
             made = not settings.server.admin_token
             announce(Started(url, admin_url, token, made, len(cache)))
             tell_service_manager("READY=1")

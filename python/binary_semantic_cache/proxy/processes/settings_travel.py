@@ -27,7 +27,7 @@ def read_settings(end: socket.socket) -> ProxySettings:
     """
     length = int.from_bytes(_read(end, _LENGTH_BYTES), "big")
     tables = json.loads(_read(end, length))
-    return settings_from({key.path: _value(key.path, tables[key.table][key.name]) for key in KEYS.values()})
+    return settings_from({path: _value(path, _at(tables, path)) for path in KEYS})
 
 
 def _read(end: socket.socket, length: int) -> bytes:
@@ -38,6 +38,12 @@ def _read(end: socket.socket, length: int) -> bytes:
             raise EOFError(f"expected {length} bytes of settings, got {len(content)}")
         content += part
     return bytes(content)
+
+
+def _at(tables: Any, path: str) -> Any:
+    for name in path.split("."):
+        tables = tables[name]
+    return tables
 
 
 def _value(path: str, value: Any) -> Any:

@@ -95,6 +95,22 @@ export function report(request) {
   });
 }
 
+export function resetBudget(of) {
+  return attempted(async () => {
+    const found = `${count(of.wrong)} of ${count(of.judged)} judged hits were wrong. That is forgotten`;
+    const yes = await confirmed({
+      title: of.stopped ? `Serve ${of.class} by meaning again?` : `Count ${of.class} from nothing?`,
+      text: of.stopped
+        ? `${found}, and the class is served until the same shows again: change first what made it wrong.`
+        : `${found}.`,
+      yes: "Reset the class",
+    });
+    if (!yes) return;
+    const { was_stopped: wasStopped } = await post("/api/budget/reset", { class: of.class });
+    tell(wasStopped ? `${of.class} is served by meaning again` : `${of.class} is counted from nothing`);
+  });
+}
+
 byId("remove").addEventListener("submit", (event) => {
   event.preventDefault();
   const by = byId("remove-by").value, value = byId("remove-value").value.trim();

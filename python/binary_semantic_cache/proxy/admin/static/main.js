@@ -1,5 +1,6 @@
 // The page asks for its figures every few seconds while somebody looks at it.
 import { get, post } from "./api.js";
+import { showBudget } from "./budget.js";
 import { invalidate, whenChanged } from "./changes.js";
 import { button, byId, bytes, complain, count, duration, element, money, tell, timeOf } from "./elements.js";
 import { showFigures } from "./figures.js";
@@ -37,6 +38,13 @@ async function showAudit() {
 
 const keepsFocus = (place) => byId(place).contains(document.activeElement);
 
+// A button that is about to be pressed stays where it is, unless what it is for may be gone.
+async function showUnlessHeld(place, show, isChanged) {
+  const wasThere = keepsFocus(place);
+  if (isChanged || !wasThere) await show();
+  if (wasThere && !keepsFocus(place)) byId(place).parentElement.focus();
+}
+
 async function refresh(isChanged = false) {
   if (asking) {
     // What is on its way may be older than the change.
@@ -47,10 +55,8 @@ async function refresh(isChanged = false) {
   try {
     showFigures(await get("/api/summary", { minutes: byId("minutes").value }));
     await showRequests();
-    // A button that is about to be pressed stays where it is, unless its entry may be gone.
-    const wasThere = keepsFocus("entries");
-    if (isChanged || !wasThere) await showEntries();
-    if (wasThere && !keepsFocus("entries")) byId("entries").parentElement.focus();
+    await showUnlessHeld("entries", showEntries, isChanged);
+    await showUnlessHeld("budget", showBudget, isChanged);
     await showAudit();
     if (lost) complain(null);
     lost = false;

@@ -118,12 +118,14 @@ function explained(explanation) {
     ["Threshold", `cosine ${explanation.threshold.toFixed(3)}, within ${explanation.radius} bits`],
   ]));
   if (!candidates.length) return made;
-  const head = element("tr", {}, ...["Candidate", "Cosine", "Bits", "Prompt", "Verdict"].map((name) =>
-    element("th", { scope: "col" }, name)));
+  const isJudged = candidates.some((candidate) => candidate.probability !== null);
+  const names = ["Candidate", "Cosine", "Bits", ...(isJudged ? ["Judge"] : []), "Prompt", "Verdict"];
+  const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
   const lines = candidates.map((candidate) => element("tr", {},
     element("th", { scope: "row" }, String(candidate.entry_id)),
     element("td", {}, similarity(candidate.similarity)),
     element("td", {}, String(candidate.distance)),
+    isJudged ? element("td", {}, similarity(candidate.probability)) : null,
     element("td", { class: "text" }, candidate.prompt ?? ""),
     element("td", {}, candidate.vetoes.map((veto) => `${veto.guard}: ${veto.detail}`).join("; ")
       || (candidate.refused ?? "no objection").replaceAll("_", " "))));
