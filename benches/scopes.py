@@ -1,4 +1,4 @@
-"""Searches within one of many scopes: what they cost against a scan of that scope's codes alone."""
+"""Searches within a scope: what they cost against a scan of that scope's codes alone."""
 
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -22,7 +22,7 @@ _LIMIT = 64
 
 
 def run(setting: Setting) -> Iterator[Row]:
-    """1,000,000 entries in 100,000 scopes: half of them in a few large ones, the rest in many small ones."""
+    """1,000,000 entries in 100,000 uneven scopes, and 100,000 of which one scope has a large share."""
     n, n_scopes = setting.size(1_000_000, 4000), setting.size(100_000, 200)
     codes, scopes = random_codes(n, seed=41), _uneven(n, n_scopes)
     hamming = HammingSimilarity(CODE_BITS)
@@ -32,6 +32,15 @@ def run(setting: Setting) -> Iterator[Row]:
         scope = int(np.abs(sizes - wanted).argmin())
         alone = np.ascontiguousarray(codes[scopes == scope])
         yield from _compare(setting, hamming, index, scope, alone)
+    # One row is of another scope, as an entry that only exact matches may have is.
+    n = setting.size(100_000, 4000)
+    codes = random_codes(n, seed=44)
+    for share in (n - 1, n // 2, n // 4, n // 10):
+        scopes = np.ones(n, np.int32)
+        scopes[:share] = 0
+        np.random.default_rng(45).shuffle(scopes)
+        index, alone = _filled(hamming, codes, scopes), np.ascontiguousarray(codes[scopes == 0])
+        yield from _compare(setting, hamming, index, 0, alone)
 
 
 def _compare(

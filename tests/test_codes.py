@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from binary_semantic_cache import BinarySemanticCache, HammingSimilarity, RustBinaryEncoder, errors
-from binary_semantic_cache.binary_semantic_cache_rs import slice_codes, unslice_codes
+from binary_semantic_cache.binary_semantic_cache_rs import slice_codes, unslice_code, unslice_codes
 from binary_semantic_cache.vector.codes import CodeRows
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.index import Index
@@ -49,6 +49,8 @@ def test_sliced_codes_read_back_in_any_order_of_rows():
     for row in (-1, 96):
         with pytest.raises(errors.InvalidValueError, match="rows from 0 to below 96"):
             unslice_codes(*slices.sliced(codes, 3), np.array([row], np.int32))
+        with pytest.raises(errors.InvalidValueError, match="rows from 0 to below 96"):
+            unslice_code(*slices.sliced(codes, 3), row)
 
 
 def test_arrays_of_other_shapes_are_dimension_errors():
@@ -113,11 +115,11 @@ def test_dead_rows_and_rows_outside_the_scope_are_never_found_among_sliced_ones(
 
 def read(rows: CodeRows, n: int) -> np.ndarray:
     """What a search over rows 0 to `n - 1` would read."""
-    rest, heads, tails = rows.view(n)
-    if heads is None:
+    rest, sliced = rows.view(n)
+    if not sliced:
         return rest.copy()
-    n_sliced = 32 * len(heads)
-    return np.concatenate((unslice_codes(heads, tails, np.arange(n_sliced, dtype=np.int32)), rest))
+    n_sliced = 32 * len(sliced["heads"])
+    return np.concatenate((unslice_codes(**sliced, rows=np.arange(n_sliced, dtype=np.int32)), rest))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -144,6 +146,7 @@ def test_rows_are_those_of_a_plain_array_whatever_happens_to_them(seed):
             some = random.integers(0, max(n, 1), min(n, 20)).astype(np.int32)
             assert np.array_equal(rows[some], model[some])
             assert all(np.array_equal(rows[row], model[row]) for row in some.tolist())
+            assert all(np.array_equal(rows.copy(row), model[row]) for row in some.tolist())
             assert np.array_equal(rows[0:n:7], model[:n:7])
             assert np.array_equal(read(rows, n), model[:n])
     assert np.array_equal(read(rows, n), model[:n])
@@ -153,8 +156,8 @@ def test_codes_of_one_array_are_sliced_once_they_were_searched_often():
     codes = random_codes(N)
     rows = CodeRows(codes.copy(), to_be_sliced=True)
     for _ in range(SEARCHES_BEFORE_SLICING):
-        assert rows.view(N).heads is None
-    assert len(rows.view(N).heads) == N // 32
+        assert not rows.view(N)[1]
+    assert len(rows.view(N)[1]["heads"]) == N // 32
     assert np.array_equal(read(rows, N), codes)
 
 
@@ -176,8 +179,8 @@ def test_codes_that_are_not_to_be_sliced_stay_one_array():
     codes = random_codes(N)
     rows = CodeRows(codes)
     for _ in range(3 * SEARCHES_BEFORE_SLICING):
-        assert np.shares_memory(rows.view(N).codes, codes)
-        assert rows.view(N).heads is None
+        assert np.shares_memory(rows.view(N)[0], codes)
+        assert not rows.view(N)[1]
 
 
 # The index
@@ -229,13 +232,15 @@ def test_puts_during_a_search_write_nothing_that_it_reads():
     with index.lock:
         index.remove(99)
         index.remove(7)
-        rows, live, _ = index._view(None)
+        rest, others = index._view(None)
         index._space.readers += 1
         index._space.searches += 1
-    before = [array.copy() for array in (*rows, live)]
+    assert others.keys() == {"heads", "tails", "live"}
+    seen = (rest, *others.values())
+    before = [array.copy() for array in seen]
     for code in codes[100:]:
         put(index, code)
-    for array, as_it_was in zip((*rows, live), before, strict=True):
+    for array, as_it_was in zip(seen, before, strict=True):
         assert np.array_equal(array, as_it_was)
     with index.lock:
         index._space.readers -= 1
@@ -250,7 +255,7 @@ def test_adopted_codes_are_found_before_and_after_they_are_sliced():
     for turn in range(2 * SEARCHES_BEFORE_SLICING):
         with index.lock:
             assert index.nearest(codes[turn], 1.0) == (turn, 1.0)
-    assert len(index.columns.codes.view(N).heads) == N // 32
+    assert len(index.columns.codes.view(N)[1]["heads"]) == N // 32
     # A put that evicts row 0 goes to the slices, no longer to the array that was given.
     assert put(index, random_codes(1, seed=9)[0]) == 0
     assert np.array_equal(given, codes)

@@ -69,6 +69,14 @@ def test_dead_rows_and_rows_outside_the_scope_are_never_found(isa):
         assert hamming.find_nearest(query, codes, 0.0, live=live)[0] == masked.argmin()
         indices, _ = hamming.find_within(query, codes, 0.0, 500, live=live, rows=rows)
         assert set(indices) == {row for row in rows.tolist() if alive[row]}
+        scopes = np.full(200, -1, np.int32)
+        scopes[rows] = 3
+        in_scope = hamming.find_within(query, codes, 0.0, 500, live=live, scope=(scopes, 3))[0]
+        assert np.array_equal(in_scope, indices)
+        nearest = hamming.find_nearest(query, codes, 0.0, live=live, rows=rows)
+        assert hamming.find_nearest(query, codes, 0.0, live=live, scope=(scopes, 3)) == nearest
+        batch = hamming.find_nearest_batch(query[None], codes, 0.0, live=live, scope=(scopes, 3))
+        assert (batch[0][0], batch[1][0]) == nearest
 
 
 def test_a_batch_gives_what_single_searches_give(isa):

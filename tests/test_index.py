@@ -13,6 +13,7 @@ from binary_semantic_cache import HammingSimilarity
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.index import Index
 from binary_semantic_cache.vector.memory import room
+from oracles import similarity as oracle
 
 SLACK = 1024
 
@@ -328,12 +329,43 @@ def test_scopes_follow_their_rows_through_removal_eviction_and_reuse():
 
 def test_a_search_in_a_scope_reads_the_rows_of_that_scope_alone():
     hamming, looked_at = PausingHamming(), []
-    hamming.find_nearest = lambda query, codes, threshold, *, live, rows: looked_at.append(len(rows))
+    hamming.find_nearest = lambda query, codes, threshold, *, rows: looked_at.append(len(rows))
     index = make(1000, hamming=hamming, unique=False, scoped=True)
     for number in range(500):
         put(index, code_of(number), scope=number == 7)
     nearest(index, code_of(7), 1)
     assert looked_at == [1]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.24, 0.26, 0.5, 0.99, 1.0])
+def test_a_search_in_a_scope_finds_the_same_whatever_share_of_the_rows_it_has(share):
+    index, rng = make(1000, unique=False, scoped=True), np.random.default_rng(5)
+    codes = np.packbits(rng.random((300, 256)) < 0.03, axis=1, bitorder="little").view(np.uint64)
+    scopes = np.where(np.arange(300) < 300 * share, 1, rng.integers(2, 5, 300))
+    rng.shuffle(scopes)
+    for code, scope in zip(codes, scopes.tolist(), strict=True):
+        put(index, code, scope)
+    # Removed rows keep their scope; some are handed out again under another one, and some stay free.
+    gone = rng.choice(300, 40, replace=False).tolist()
+    for row in gone:
+        index.remove(row)
+    for _ in range(20):
+        row = put(index, codes[0], 2)
+        codes[row], scopes[row] = codes[0], 2
+        gone.remove(row)
+    scopes[gone] = -1
+    for query in codes[:20]:
+        for scope in range(1, 5):
+            rows = np.flatnonzero(scopes == scope)
+            expected, distances = oracle.find_within(query, codes[rows], 0.9, 25, 256)
+            with index.lock:
+                found = index.within(query, 0.9, 25, scope)
+                of_batch = index.nearest_batch(query[None], 0.9, scope)[0].tolist()
+            assert found[0].tolist() == rows[expected].tolist()
+            assert found[1].tolist() == distances.tolist()
+            assert of_batch == (rows[expected[:1]].tolist() or [-1])
+            near = nearest(index, query, scope, 0.9)
+            assert (-1 if near is None else near[0]) == of_batch[0]
 
 
 def test_dropping_a_scope_removes_its_entries_and_no_others():
@@ -434,6 +466,25 @@ def test_the_row_list_a_search_holds_is_not_changed():
         index._space.searches -= 1
     assert seen.tolist() == [0, 1, 2, 3]
     assert sorted(index._scopes.view(1).tolist()) == [1, 2, 3, 4]
+
+
+def test_the_scopes_of_rows_a_search_holds_are_not_changed_when_puts_go_on_over_another_array():
+    index = make(2, unique=False, scoped=True)
+    with index.lock:
+        index._space.readers += 1
+        index._space.searches += 1
+    n = 2 + SLACK
+    for number in range(n):
+        put(index, code_of(number), scope=1)
+    with index.lock:
+        seen = index._scopes.of_rows(n)
+        before = index._space.array
+        for number in range(n, n + 10):
+            put(index, code_of(number), scope=2)
+        index._space.searches -= 1
+    assert index._space.array > before
+    assert set(seen.tolist()) == {1}
+    assert set(index._scopes.of_rows(n).tolist()) == {1, 2}
 
 
 def test_puts_go_on_over_another_array_when_the_slack_is_used_up(paused):

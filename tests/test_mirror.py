@@ -92,7 +92,7 @@ def test_a_scope_number_is_used_again_only_for_one_scope_at_a_time(store):
         store.delete([entry_id])
         mirror.sync()
         assert ids_near(mirror, number, scope) == []
-    assert len(mirror._scopes) == len(mirror._populations) == 0
+    assert len(mirror._scopes) == len(mirror._digests) == 0
 
 
 def test_beyond_its_size_the_least_recently_used_leaves_and_is_named(store):
@@ -205,6 +205,44 @@ def test_after_any_changes_it_equals_a_plain_dictionary(seed, monkeypatch):
     for number in range(60):
         for scope in (A, B):
             assert ids_near(mirror, number, scope) == [i for i, row in held.items() if row == (number, scope)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_candidates_are_those_of_a_plain_scan_whatever_share_a_scope_has(seed):
+    rng, store = np.random.default_rng(seed), MemoryStore()
+    store.open("model")
+    mirror = make(store, max_entries=10_000)
+    held: dict[int, tuple[bytes, bytes]] = {}
+    scopes = [bytes([65 + i]) * 16 for i in range(12)]
+    number = 0
+    # One scope alone, one that has most, many of a size, one that has a few of many; each in turn empties.
+    for chosen in (scopes[:1], [*scopes[:1] * 9, scopes[1]], scopes, scopes[3:4], scopes[2:3]):
+        for _ in range(120):
+            number += 1
+            scope = chosen[rng.integers(len(chosen))]
+            without_code = rng.random() < 0.1
+            code = b"" if without_code else np.packbits(rng.random(256) < 0.03).tobytes()
+            (entry_id,) = store.put_many([entry(number, scope, code=code)])
+            held[entry_id] = scope, code
+        emptied = chosen[0] if rng.random() < 0.5 else b""
+        gone = [i for i, (scope, _) in held.items() if scope == emptied or rng.random() < 0.3]
+        store.delete(gone)
+        held = {i: row for i, row in held.items() if i not in gone}
+        mirror.sync()
+        assert len(mirror) == len(held)
+        for scope in scopes:
+            query, radius = np.packbits(rng.random(256) < 0.03), int(rng.integers(5, 30))
+            near = mirror.within(scope, query.tobytes(), radius, 20)
+            distances = {
+                i: int(np.bitwise_count(query ^ np.frombuffer(code, np.uint8)).sum())
+                for i, (of, code) in held.items()
+                if of == scope and code
+            }
+            inside = sorted(distance for distance in distances.values() if distance <= radius)
+            assert near.distances == inside[:20]
+            assert near.distances == [distances[i] for i in near.ids]
+            assert near.more == (len(inside) > 20)
+            assert [near.code(at) for at in range(len(near.ids))] == [held[i][1] for i in near.ids]
 
 
 class Counting(MemoryStore):

@@ -20,6 +20,7 @@ __all__ = [
     "table_find",
     "table_insert",
     "table_remove",
+    "unslice_code",
     "unslice_codes",
 ]
 
@@ -92,6 +93,7 @@ class HammingSimilarity:
         *,
         live: NDArray[np.uint8] | None = None,
         rows: NDArray[np.int32] | None = None,
+        scope: tuple[NDArray[np.int32], int] | None = None,
         heads: NDArray[np.uint16] | None = None,
         tails: NDArray[np.uint16] | None = None,
     ) -> tuple[int, float] | None: ...
@@ -104,6 +106,7 @@ class HammingSimilarity:
         *,
         live: NDArray[np.uint8] | None = None,
         rows: NDArray[np.int32] | None = None,
+        scope: tuple[NDArray[np.int32], int] | None = None,
         heads: NDArray[np.uint16] | None = None,
         tails: NDArray[np.uint16] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]: ...
@@ -115,6 +118,7 @@ class HammingSimilarity:
         *,
         live: NDArray[np.uint8] | None = None,
         rows: NDArray[np.int32] | None = None,
+        scope: tuple[NDArray[np.int32], int] | None = None,
         heads: NDArray[np.uint16] | None = None,
         tails: NDArray[np.uint16] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -216,6 +220,9 @@ def slice_codes(codes: NDArray[np.uint64], heads: NDArray[np.uint16], tails: NDA
     Bits 16 s to 16 s + 15 of row i are `heads[i // 32, s, i % 32]`, from s = 9 on
     `tails[i // 32, s - 9, i % 32]`. A search over them reads little more than the heads.
     """
+
+def unslice_code(heads: NDArray[np.uint16], tails: NDArray[np.uint16], row: int) -> NDArray[np.uint64]:
+    """The code of one row, `(4,)`, out of what `slice_codes` made; a copy."""
 
 def unslice_codes(
     heads: NDArray[np.uint16], tails: NDArray[np.uint16], rows: NDArray[np.int32]

@@ -44,6 +44,8 @@ class Coder:
     def __init__(self, embedder: Embedder, encoder: RustBinaryEncoder) -> None:
         self._embedder = embedder
         self._encoder = encoder
+        self.embeds = bool(getattr(embedder, "embeds", True))
+        """Whether there is an embedder at all; see `AbsentEmbedder`."""
         self._embed_and_encode = getattr(embedder, "embed_and_encode", None)
         bounded = bool(getattr(embedder, "bounded", False))
         self._calls: Guarded[CodedText | None] = Guarded("embedder", bounded=bounded)
@@ -52,11 +54,6 @@ class Coder:
     def window(self) -> int | None:
         """The embedder's `max_tokens`."""
         return self._embedder.max_tokens
-
-    @property
-    def embeds(self) -> bool:
-        """Whether there is an embedder at all; see `AbsentEmbedder`."""
-        return bool(getattr(self._embedder, "embeds", True))
 
     def is_hopeless(self, text: str) -> bool:
         """Whether `text` is so long that it need not even be counted."""

@@ -90,8 +90,11 @@ class Counters:
     def judgement(self, judgement: Judgement) -> None:
         """Counts what guards and verifier did on the way to a verdict."""
         with self.lock:
-            self._numbers["overflows"] += judgement.overflow
+            if judgement.overflow:
+                self._numbers["overflows"] += 1
             for candidate in judgement.candidates:
+                if candidate.refused is None:
+                    continue
                 for guard in {veto.guard for veto in candidate.vetoes}:
                     self._named["vetoes"][guard] += 1
                 if candidate.refused in (MissReason.VERIFIER_FAILED, MissReason.VERIFIER_TIMEOUT):

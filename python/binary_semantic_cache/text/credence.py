@@ -8,7 +8,7 @@ nothing else; that is for the store to see.
 import logging
 
 from binary_semantic_cache.stores import Entry, Stored, servable
-from binary_semantic_cache.text.fingerprint import Fingerprinter
+from binary_semantic_cache.text.fingerprint import Fingerprint, Fingerprinter
 
 __all__ = ["Credence"]
 
@@ -27,13 +27,18 @@ class Credence:
     def __init__(self, fingerprinter: Fingerprinter) -> None:
         self._fits = fingerprinter.fits
 
-    def exact(self, stored: Stored | None, key: bytes, scope: bytes, now: float) -> Stored | None:
-        """`stored` if it is the entry of this key and scope."""
+    def exact(self, stored: Stored | None, asked: Fingerprint, now: float) -> Stored | None:
+        """`stored` if it is the entry of the very request."""
         given = (
             isinstance(stored, Stored)
-            and stored.entry.key == key
-            and stored.entry.scope == scope
-            and self._is_sound(stored.entry, now)
+            and stored.entry.key == asked.key
+            and stored.entry.scope == asked.scope
+            # Where it is the text that was asked, the key was made of it: no need to make it again.
+            and (
+                servable(stored.entry, now)
+                if stored.entry.prompt == asked.text
+                else self._is_sound(stored.entry, now)
+            )
         )
         return _noted(stored, given)
 

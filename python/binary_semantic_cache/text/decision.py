@@ -3,8 +3,8 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,7 @@ class PairGuards(Protocol):
         """The objections to serving each candidate's answer to `prompt`; empty where there are none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """A text as the decision takes it."""
 
     text: str
@@ -51,8 +50,7 @@ class Query:
     code: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What the decision came to."""
 
     served: Stored | None

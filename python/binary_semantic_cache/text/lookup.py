@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
 
@@ -201,9 +201,9 @@ class Lookup:
         return hit
 
     def _found(self, asked: Asked, now: float, deadline: float) -> Stored | None:
-        key, scope = asked.fingerprint.key, asked.fingerprint.scope
-        stored = self._store_calls.call(lambda: self._store.find(key, now), deadline)
-        return self._credence.exact(stored, key, scope, now)
+        fingerprint = asked.fingerprint
+        stored = self._store_calls.call(lambda: self._store.find(fingerprint.key, now), deadline)
+        return self._credence.exact(stored, fingerprint, now)
 
     def _verdict(self, asked: Asked, threshold: float, deadline: float) -> Verdict:
         try:
@@ -261,10 +261,16 @@ class Lookup:
             assert judgement.reason is not None
             return Miss(judgement.reason, nearest, judgement.detail)
         chosen = next(candidate for candidate in candidates if candidate.refused is None)
-        hit = self._hit(judgement.served, "semantic", chosen.similarity, judgement.pair)
-        return replace(hit, probability=chosen.probability)
+        return self._hit(judgement.served, "semantic", chosen.similarity, judgement.pair, chosen.probability)
 
-    def _hit(self, stored: Stored, kind: Literal["exact", "semantic"], similarity: float, pair: bytes) -> Hit:
+    def _hit(
+        self,
+        stored: Stored,
+        kind: Literal["exact", "semantic"],
+        similarity: float,
+        pair: bytes,
+        probability: float | None = None,
+    ) -> Hit:
         entry = stored.entry
         try:
             response = decode_response(entry.kind, entry.payload)
@@ -279,6 +285,7 @@ class Lookup:
             age_seconds=max(0.0, self._clock.now() - entry.created_at),
             saved=entry.saving,
             id=self._fingerprinter.hit_id(stored.id, pair),
+            probability=probability,
         )
 
     def _used(self, stored: Stored, now: float) -> None:

@@ -32,18 +32,18 @@ class Neighbours(NamedTuple):
 
     ids: list[int]
     distances: list[int]
-    codes: NDArray[np.uint64]
-    """`(n, n_words)`, a copy."""
+    codes: bytes
+    """One behind the other, as entries carry them."""
     more: bool
     """Whether there were more than asked for."""
 
     def code(self, i: int) -> bytes:
-        """The code of the entry `i` as entries carry it."""
-        words: bytes = self.codes[i].astype(_LITTLE, copy=False).tobytes()
-        return words
+        """The code of the entry `i`."""
+        size = len(self.codes) // len(self.ids)
+        return self.codes[i * size : (i + 1) * size]
 
 
-_NOBODY = Neighbours([], [], np.empty((0, 0), np.uint64), more=False)
+_NOBODY = Neighbours([], [], b"", more=False)
 
 
 class Mirror:
@@ -123,25 +123,24 @@ class Mirror:
             number = self._scopes.get(scope)
             if number is None or self._broken:
                 return _NOBODY
-            threshold = 1.0 - radius / self._code_bits
-            # A scan in order is several times faster than one over a list of rows.
-            alone = self._populations.get(number) == len(self._index)
-            rows, distances = self._index.within(query, threshold, limit + 1, None if alone else number)
+            rows, distances = self._index.within(query, 1.0 - radius / self._code_bits, limit + 1, number)
             # The search lets the lock go: the scope may have been dropped and its number given to another.
             if self._scopes.get(scope) != number:
                 return _NOBODY
             some = rows[:limit]
             # One column, so a row is its place among all; `take` costs half of what an index of arrays does.
             ids, codes = self._ids.take(some), self._index.columns.codes[some]
-        return Neighbours(ids.tolist(), distances[:limit].tolist(), codes, more=rows.size > limit)
+        carried = codes.astype(_LITTLE, copy=False).tobytes()
+        return Neighbours(ids.tolist(), distances[:limit].tolist(), carried, more=rows.size > limit)
 
     def nearest(self, scope: bytes, code: bytes) -> Neighbours:
         """The nearest entry of `scope` however far it is; nobody where the scope is empty or very large.
 
         For the reader of a miss alone, so it is not looked for where that would take long.
         """
-        if self._populations.get(self._scopes.get(scope, _UNSEARCHED), 0) > _MOST_FOR_READERS:
-            return _NOBODY
+        with self._lock:
+            if self._index.scope_size(self._scopes.get(scope, _UNSEARCHED)) > _MOST_FOR_READERS:
+                return _NOBODY
         return self.within(scope, code, self._code_bits, 1)
 
     def vectors(self, ids: Sequence[int]) -> list[bytes]:
@@ -195,7 +194,6 @@ class Mirror:
         self._scopes: dict[bytes, int] = {}
         self._digests: dict[int, bytes] = {}
         self._free_numbers: list[int] = []
-        self._populations: dict[int, int] = {}
         self._evicted = []
         self._vectors.clear()
 
@@ -226,8 +224,6 @@ class Mirror:
         digests, numbers = _numbered(scopes, searched)
         self._scopes = {digest: number for number, digest in enumerate(digests, start=1)}
         self._digests = {number: digest for digest, number in self._scopes.items()}
-        used, counts = np.unique(numbers, return_counts=True)
-        self._populations = dict(zip(used.tolist(), counts.tolist(), strict=True))
         times = ids.astype(np.float64)
         self._index.adopt(Columns(codes, times, times.copy(), np.zeros(ids.size, np.int32)), numbers)
         self._ids = ids.reshape(-1, 1).copy()
@@ -259,7 +255,6 @@ class Mirror:
             self._drop(oldest)
         number = self._number_of(change.scope) if searched else _UNSEARCHED
         row, _ = index.add(code, float(change.id), number)
-        self._populations[number] = self._populations.get(number, 0) + 1
         if row >= len(self._ids):
             ids = room((max(64, index.columns.capacity), 1), np.uint64)
             ids[: len(self._ids)] = self._ids
@@ -286,12 +281,9 @@ class Mirror:
         self._vectors.forget(int(self._ids[row, 0]))
         self._rows.remove(self._ids, row)
         self._index.remove(row)
-        self._populations[number] -= 1
-        if not self._populations[number]:
-            del self._populations[number]
-            if number != _UNSEARCHED:
-                del self._scopes[self._digests.pop(number)]
-                self._free_numbers.append(number)
+        if number != _UNSEARCHED and not self._index.scope_size(number):
+            del self._scopes[self._digests.pop(number)]
+            self._free_numbers.append(number)
 
     def _row_of(self, entry_id: int) -> int:
         if not self._rows.built:

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from binary_semantic_cache.fork import keep_over_fork
 from binary_semantic_cache.text.background import Background
@@ -26,8 +26,7 @@ _REMEMBERED_SECONDS: Final = 600.0
 """An answer that comes later may be of another day."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """A request as the oversight takes it."""
 
     key: bytes

@@ -403,7 +403,7 @@ class BinarySemanticCache:
         columns = self._index.columns
         return CacheEntry(
             self._index.id_of(row),
-            columns.codes[row].copy(),
+            columns.codes.copy(row),
             self._responses[row],
             columns.created_at[row],
             columns.last_accessed[row],

@@ -1,15 +1,21 @@
 """The codes of rows, kept as a search reads them quickest."""
 
 import sys
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity, slice_codes, unslice_codes
+from binary_semantic_cache.binary_semantic_cache_rs import (
+    HammingSimilarity,
+    slice_codes,
+    unslice_code,
+    unslice_codes,
+)
 from binary_semantic_cache.vector.memory import room
 
-__all__ = ["CodeRows", "Rows", "prefers_slices"]
+__all__ = ["CodeRows", "Sliced", "prefers_slices"]
 
 _GROUP_ROWS = 32
 _HEAD_SLICES = 9
@@ -17,14 +23,8 @@ _TAIL_SLICES = 7
 _SEARCHES_BEFORE = 128
 
 
-class Rows(NamedTuple):
-    """Rows in order, as the extension takes them."""
-
-    codes: NDArray[np.uint64]
-    """Those that are not sliced: `(n, n_words)`."""
-    heads: NDArray[np.uint16] | None
-    """Those before them, with `tails`."""
-    tails: NDArray[np.uint16] | None
+Sliced: TypeAlias = Mapping[str, NDArray[np.uint16]]
+"""`heads` and `tails` of sliced rows, by name as the extension takes them; empty where no row is sliced."""
 
 
 class _Parts(NamedTuple):
@@ -36,8 +36,8 @@ class _Parts(NamedTuple):
     """`(n, 7, 32)`: the other bits of the same rows."""
     n_sliced: int
     """Rows of the groups that are sliced."""
-    sliced: tuple[NDArray[np.uint16], NDArray[np.uint16]] | tuple[None, None]
-    """Heads and tails of these, if there are any."""
+    sliced: Sliced
+    """Heads and tails of these."""
     rest: NDArray[np.uint64]
     """`(n, n_words)`: the rows behind the sliced ones, row after row."""
 
@@ -79,8 +79,15 @@ class CodeRows:
             codes = self._unsliced(np.where(is_rest, 0, rows).astype(np.int32))
             codes[is_rest] = rest[rows[is_rest] - n_sliced]
             return codes
-        codes = rest[rows - n_sliced] if rows >= n_sliced else self._unsliced(np.array([rows], np.int32))[0]
-        return codes
+        return self.copy(rows)
+
+    def copy(self, row: int) -> NDArray[np.uint64]:
+        """The code of one row, `(n_words,)`, in an array of its own."""
+        parts = self._parts
+        if row < parts.n_sliced:
+            return unslice_code(parts.heads, parts.tails, row)
+        code: NDArray[np.uint64] = parts.rest[row - parts.n_sliced].copy()
+        return code
 
     def __setitem__(self, row: int, code: NDArray[np.uint64]) -> None:
         """Writes the code of one row, which no running search may read."""
@@ -95,11 +102,11 @@ class CodeRows:
             parts = self._reach(row + 1)
         parts.rest[row - parts.n_sliced] = code
 
-    def all(self) -> Rows:
-        """All rows there are, written or not."""
-        return Rows(self._parts.rest, *self._parts.sliced)
+    def all(self) -> tuple[NDArray[np.uint64], Sliced]:
+        """All rows there are, written or not: those that are not sliced, `(n, n_words)`, and those before."""
+        return self._parts.rest, self._parts.sliced
 
-    def view(self, n: int) -> Rows:
+    def view(self, n: int) -> tuple[NDArray[np.uint64], Sliced]:
         """Rows 0 to `n - 1` for a search that starts now; slices them if they were searched often enough."""
         parts = self._parts
         if n < parts.n_sliced:
@@ -108,7 +115,7 @@ class CodeRows:
             parts = self._reach(n)
             if n - parts.n_sliced > _GROUP_ROWS:
                 parts = self._count_search(n)
-        return Rows(parts.rest[: n - parts.n_sliced], *parts.sliced)
+        return parts.rest[: n - parts.n_sliced], parts.sliced
 
     def moved(self, used: int, capacity: int) -> "CodeRows":
         """The first `used` codes in arrays that nobody reads yet, with room for `capacity`."""
@@ -179,7 +186,7 @@ def prefers_slices(hamming: HammingSimilarity) -> bool:
 def _parts(
     heads: NDArray[np.uint16], tails: NDArray[np.uint16], n_groups: int, rest: NDArray[np.uint64]
 ) -> _Parts:
-    sliced = (heads[:n_groups], tails[:n_groups]) if n_groups else (None, None)
+    sliced = {"heads": heads[:n_groups], "tails": tails[:n_groups]} if n_groups else {}
     return _Parts(heads, tails, n_groups * _GROUP_ROWS, sliced, rest)
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from binary_semantic_cache.binary_semantic_cache_rs import HammingSimilarity
 from binary_semantic_cache.fork import keep_over_fork
-from binary_semantic_cache.vector.codes import Rows
 from binary_semantic_cache.vector.columns import Columns
 from binary_semantic_cache.vector.lru import LruList
 from binary_semantic_cache.vector.rows import RowSpace
@@ -24,6 +23,8 @@ _SLACK = 1024
 _ROUNDS = 3
 _LAST_GENERATION = 2**32 - 1
 _LAST_COUNT = 2**31 - 1
+_SHARES = 3
+"""A scope that has one row in so many, or more, is searched by reading all codes in order."""
 _NO_ENTRY = -1
 
 _Found = TypeVar("_Found")
@@ -140,6 +141,11 @@ class Index:
         assert self._scopes is not None
         return self._scopes.scope_of(row)
 
+    def scope_size(self, scope: int) -> int:
+        """How many entries `scope` has; scoped indexes."""
+        assert self._scopes is not None
+        return self._scopes.size(scope)
+
     def oldest(self, n: int) -> NDArray[np.int32]:
         """The rows of the `n` least recently used entries, or of all; the oldest first."""
         return self._lru.order(min(n, self._size))
@@ -160,8 +166,8 @@ class Index:
         if table is None or table.has_room(min(self._size + 1, self._max_entries)):
             return ()
         newest_first = np.ascontiguousarray(self._space.live_rows()[::-1])
-        codes, *sliced = self.columns.codes.all()
-        left_out = table.build(codes, newest_first, self._max_entries, *sliced)
+        codes, sliced = self.columns.codes.all()
+        left_out = table.build(codes, newest_first, self._max_entries, **sliced)
         duplicates: list[int] = left_out.tolist()
         for row in duplicates:
             self.remove(row)
@@ -170,8 +176,8 @@ class Index:
     def find(self, code: NDArray[np.uint64]) -> int:
         """The row that holds exactly `code`, -1 if none does; `unique` indexes, after `prepare`."""
         assert self._table is not None
-        codes, *sliced = self.columns.codes.all()
-        return self._table.find(codes, code, *sliced)
+        codes, sliced = self.columns.codes.all()
+        return self._table.find(codes, code, **sliced)
 
     def add(self, code: NDArray[np.uint64], now: float, scope: int = 0) -> tuple[int, int]:
         """Enters `code` as the most recently used; after `prepare`, and if `unique`, after `find` gave none.
@@ -190,6 +196,8 @@ class Index:
             space.free(evicted, reusable=reusable)
         if space.readers and space.has_free and space.n >= self._max_entries + _SLACK + space.retired:
             self.columns.renew_codes(space.n)
+            if self._scopes is not None:
+                self._scopes.renew()
             space.moved()
         if space.must_append():
             if space.n == self.columns.capacity:
@@ -200,10 +208,10 @@ class Index:
         columns.created_at[row] = columns.last_accessed[row] = now
         self._lru.push(row)
         if self._table is not None:
-            codes, *sliced = columns.codes.all()
-            self._table.insert(codes, row, *sliced)
+            codes, sliced = columns.codes.all()
+            self._table.insert(codes, row, **sliced)
         if self._substrings is not None:
-            self._substrings.add(columns.codes.all().codes, row)
+            self._substrings.add(columns.codes.all()[0], row)
         if self._scopes is not None:
             self._scopes.add(scope, row)
         self._size += 1
@@ -315,7 +323,7 @@ class Index:
         """`(row, similarity)` of the most similar entry that reaches `threshold`; lowest row among equals."""
         if self._substrings is not None and scope is None:
             self.mend()
-            self._substrings.prepare(self.columns.codes.all().codes, self._space)
+            self._substrings.prepare(self.columns.codes.all()[0], self._space)
         return self._search(_row_of_pair, scope, self._nearest_kernel, query, threshold)
 
     def nearest_batch(
@@ -326,6 +334,7 @@ class Index:
         When entries were removed during the search, the queries whose entry may be gone are searched again,
         and no others.
         """
+        self.mend()
         find, args = self._hamming.find_nearest_batch, (threshold,)
         (rows, similarities), known = self._run(find, scope, queries, args)
         if known is _Known.ALL:
@@ -343,7 +352,8 @@ class Index:
             if turn < _ROUNDS:
                 again, known = self._run(find, scope, some, args)
             else:
-                again = _called(find, some, args, *self._view(scope))
+                codes, restricted = self._view(scope)
+                again = find(some, codes, *args, **restricted)
             rows[asked], similarities[asked] = again
         return rows, similarities
 
@@ -369,13 +379,13 @@ class Index:
 
         It is chosen anew for each run: an index of substrings is kept up only until it is replaced.
         """
+        self.mend()
         for _ in range(_ROUNDS):
-            self.mend()
             found, known = self._run(kernel_for(scope), scope, query, args)
             if known is _Known.ALL or all(self._is_same(row, known) for row in rows_of(found)):
                 return found
-        kernel = kernel_for(scope)
-        return _called(kernel, query, args, *self._view(scope))
+        codes, restricted = self._view(scope)
+        return kernel_for(scope)(query, codes, *args, **restricted)
 
     def _run(
         self,
@@ -384,11 +394,13 @@ class Index:
         query: NDArray[np.uint64],
         args: tuple[float, ...],
     ) -> tuple[_Found, _Known]:
-        """What `kernel` finds, run without the lock; what is known of its rows, with the lock held again."""
+        """What `kernel` finds, run without the lock; what is known of its rows, with the lock held again.
+
+        After `mend`; whole when it returns.
+        """
         space, lock, held_once = self._space, self.lock, (1, threading.get_ident())
-        self.mend()
         first_id, n_removals, array = self._first_id, self._n_removals, space.array
-        view = self._view(scope)
+        codes, restricted = self._view(scope)
         # From here to the end of `finally` an interrupt may come after any call, and must leave the lock
         # held and the search counted off. `acquire` could itself be interrupted; what `Condition` uses
         # cannot.
@@ -397,7 +409,7 @@ class Index:
         counted, interrupt = True, None
         try:
             lock.release()
-            found = _called(kernel, query, args, *view)
+            found = kernel(query, codes, *args, **restricted)
         finally:
             while counted:
                 try:
@@ -429,22 +441,31 @@ class Index:
         )
         return indexed or self._hamming.find_nearest
 
-    def _view(self, scope: int | None) -> tuple[Rows, NDArray[np.uint8] | None, NDArray[np.int32] | None]:
-        """What a search that starts now may read: codes, the bitmap of live rows, the rows of the scope."""
-        codes = self.columns.codes.view(self._space.n)
-        if scope is None:
-            return codes, self._space.view_live(), None
-        assert self._scopes is not None
-        return codes, None, self._scopes.view(scope)
+    def _view(self, scope: int | None) -> tuple[NDArray[np.uint64], dict[str, Any]]:
+        """What a search that starts now may read: codes, and a kernel's other arguments."""
+        n = self._space.n
+        codes, sliced = self.columns.codes.view(n)
+        restricted: dict[str, Any] = {}
+        if scope is not None:
+            assert self._scopes is not None
+            size = self._scopes.size(scope)
+            if size * _SHARES < n:
+                return codes, {"rows": self._scopes.view(scope), **sliced}
+            if size < self._size:
+                restricted["scope"] = self._scopes.of_rows(n), scope
+        live = self._space.view_live()
+        if live is not None:
+            restricted["live"] = live
+        return codes, {**restricted, **sliced}
 
     def _unlink(self, row: int) -> bool:
         """Takes the entry of `row` out of all but the row space; says if the row may be used again."""
         self.columns.access_count[row] = _NO_ENTRY
         if self._table is not None:
-            codes, *sliced = self.columns.codes.all()
-            self._table.remove(codes, row, *sliced)
+            codes, sliced = self.columns.codes.all()
+            self._table.remove(codes, row, **sliced)
         if self._substrings is not None:
-            self._substrings.remove(self.columns.codes.all().codes, row)
+            self._substrings.remove(self.columns.codes.all()[0], row)
         if self._scopes is not None:
             self._scopes.remove(row, searching=self._space.searches > 0)
         self._lru.remove(row)
@@ -463,19 +484,6 @@ class Index:
         if self._scopes is not None:
             self._scopes.reserve(capacity)
         columns.grow(capacity)
-
-
-def _called(
-    kernel: Callable[..., _Found],
-    query: NDArray[np.uint64],
-    args: tuple[float, ...],
-    codes: Rows,
-    live: NDArray[np.uint8] | None,
-    rows: NDArray[np.int32] | None,
-) -> _Found:
-    if codes.heads is None:
-        return kernel(query, codes.codes, *args, live=live, rows=rows)
-    return kernel(query, codes.codes, *args, live=live, rows=rows, heads=codes.heads, tails=codes.tails)
 
 
 def _row_of_pair(found: tuple[int, float] | None) -> Iterable[int]:

@@ -25,7 +25,9 @@ class ScopeRows:
     """Which rows belong to which scope; adding and removing a row is O(1).
 
     Eight bytes a row for its scope and its place in the scope's list, and the lists. Element changes never
-    reach an array that a running search may read: appending lies past its end, and removing copies first.
+    reach an array that a running search may read. In a list, appending lies past its end, and removing copies
+    first. The scope of a row is written when the row is handed out, which is when no search reads it; it
+    stays as it is when the row is freed, so a search over `of_rows` needs to be told which rows are dead.
     """
 
     __slots__ = ("_lists", "_place", "_scope")
@@ -50,6 +52,10 @@ class ScopeRows:
             scope, place = room(capacity, np.int32), room(capacity, np.int32)
             scope[: len(self._scope)], place[: len(self._place)] = self._scope, self._place
             self._scope, self._place = scope.data, place.data
+
+    def renew(self) -> None:
+        """Moves the rows' scopes to an array that no search reads; comes with every move of the codes."""
+        self._scope = np.asarray(self._scope).copy().data
 
     def restore(self, rows: NDArray[np.int32], scopes: NDArray[np.int32], capacity: int) -> None:
         """Holds exactly `rows`, each under its scope of `scopes`, with place for rows below `capacity`.
@@ -76,6 +82,15 @@ class ScopeRows:
         """The scope of each of `rows`."""
         scopes: NDArray[np.int32] = np.asarray(self._scope)[rows]
         return scopes
+
+    def size(self, scope: int) -> int:
+        """How many rows belong to `scope`."""
+        listed = self._lists.get(scope)
+        return 0 if listed is None else listed.size
+
+    def of_rows(self, n: int) -> NDArray[np.int32]:
+        """The scopes of rows 0 to `n - 1` for a search that starts now; those of dead rows mean nothing."""
+        return np.asarray(self._scope)[:n]
 
     def view(self, scope: int) -> NDArray[np.int32]:
         """The rows of `scope`, in no particular order, for a search that starts now."""

@@ -96,8 +96,7 @@ class SubstringIndex:
             codes: NDArray[np.uint64],
             threshold: float,
             *,
-            live: NDArray[np.uint8] | None,
-            rows: None,
+            live: NDArray[np.uint8] | None = None,
         ) -> _Found:
             return index.find_nearest(query, codes, threshold, live=live)
 

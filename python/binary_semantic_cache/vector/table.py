@@ -54,7 +54,7 @@ class CodeTable:
         codes: NDArray[np.uint64],
         rows: NDArray[np.int32],
         max_entries: int,
-        *sliced: NDArray[np.uint16] | None,
+        **sliced: NDArray[np.uint16],
     ) -> NDArray[np.int32]:
         """Enters `rows` into a new table with room for more, but never for more than `max_entries`.
 
@@ -64,25 +64,23 @@ class CodeTable:
         usable = min(max_entries, int(rows.size * _GROWTH) + 16)
         slots = room(int(usable * _SLOTS_PER_ROW) + 1, np.int32)
         slots.fill(-1)
-        table_insert(slots, codes, rows, self._key, *sliced)
+        table_insert(slots, codes, rows, self._key, **sliced)
         unique = np.count_nonzero(slots >= 0) == rows.size
         left_out = rows[:0] if unique else np.setdiff1d(rows, slots)
         # Only a table that stands announces room: an exception before this leaves the one before.
         self._slots, self._usable = slots, usable
         return left_out
 
-    def find(
-        self, codes: NDArray[np.uint64], code: NDArray[np.uint64], *sliced: NDArray[np.uint16] | None
-    ) -> int:
+    def find(self, codes: NDArray[np.uint64], code: NDArray[np.uint64], **sliced: NDArray[np.uint16]) -> int:
         """The row of `codes` that holds `code`, -1 if none does."""
-        return table_find(self._slots, codes, code, self._key, *sliced)
+        return table_find(self._slots, codes, code, self._key, **sliced)
 
-    def insert(self, codes: NDArray[np.uint64], row: int, *sliced: NDArray[np.uint16] | None) -> None:
+    def insert(self, codes: NDArray[np.uint64], row: int, **sliced: NDArray[np.uint16]) -> None:
         """Enters `row`, whose code is written already and not in the table."""
         self._one[0] = row
-        table_insert(self._slots, codes, self._one, self._key, *sliced)
+        table_insert(self._slots, codes, self._one, self._key, **sliced)
 
-    def remove(self, codes: NDArray[np.uint64], row: int, *sliced: NDArray[np.uint16] | None) -> None:
+    def remove(self, codes: NDArray[np.uint64], row: int, **sliced: NDArray[np.uint16]) -> None:
         """Takes `row` out; its code must still be written."""
         if self.built:
-            table_remove(self._slots, codes, row, self._key, *sliced)
+            table_remove(self._slots, codes, row, self._key, **sliced)

@@ -78,6 +78,20 @@ pub fn unslice_codes<'py>(
     PyArray1::from_vec(py, codes).reshape([rows.len(), codes::SLICED_WORDS])
 }
 
+/// The code of one row, `(4,)`, out of what `slice_codes` made.
+#[pyfunction]
+pub fn unslice_code<'py>(
+    py: Python<'py>,
+    heads: &Bound<'py, PyAny>,
+    tails: &Bound<'py, PyAny>,
+    row: i32,
+) -> PyResult<Bound<'py, PyArray1<u64>>> {
+    let (heads, tails) = (arrays::groups("heads", heads, HEAD)?, arrays::groups("tails", tails, TAIL)?);
+    let (heads, tails) = (heads.as_slice()?, tails.as_slice()?);
+    let code = Sliced::new(heads, tails).and_then(|sliced| sliced.codes_of(&[row]));
+    Ok(PyArray1::from_vec(py, code.map_err(|error| to_python(py, &error))?))
+}
+
 fn writable<'py>(what: &str, array: &Bound<'py, PyAny>) -> PyResult<PyReadwriteArrayDyn<'py, u16>> {
     let writable = array.cast::<PyArrayDyn<u16>>().ok().and_then(|array| array.try_readwrite().ok());
     writable.ok_or_else(|| {

@@ -19,8 +19,9 @@ type Found<'py, T> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<T>>);
 /// Every search takes codes of 256 bits sliced, too, which lets it read little more than half of them: `heads` and
 /// `tails`, as `slice_codes` makes them, hold the first rows then, and `codes` those behind them.
 ///
-/// Two arguments restrict every search: `live`, uint8, bit i % 8 of byte i // 8 tells whether row i may be found;
-/// `rows`, int32, the only rows to look at, in any order, at a cost in proportion to their number.
+/// Three arguments restrict every search: `live`, uint8, bit i % 8 of byte i // 8 tells whether row i may be found;
+/// `rows`, int32, the only rows to look at, in any order, at a cost in proportion to their number; `scope`, the scope of
+/// each row, int32, and the number of the only scope whose rows may be found, at the cost of reading all codes.
 ///
 /// Args:
 ///     code_bits: bits in a code.
@@ -95,7 +96,7 @@ impl HammingSimilarity {
     ///     InvalidTypeError: not an array, or another dtype.
     ///     DimensionError: another number of dimensions or words, or too few `live` bits.
     ///     InvalidValueError: not contiguous, a bad threshold, a row that is not there, or unused bits set.
-    #[pyo3(signature = (query, codes, threshold, *, live = None, rows = None, heads = None, tails = None))]
+    #[pyo3(signature = (query, codes, threshold, *, live = None, rows = None, scope = None, heads = None, tails = None))]
     #[expect(clippy::too_many_arguments, reason = "the signature that Python sees")]
     fn find_nearest(
         &self,
@@ -105,12 +106,13 @@ impl HammingSimilarity {
         threshold: f64,
         live: Option<&Bound<'_, PyAny>>,
         rows: Option<&Bound<'_, PyAny>>,
+        scope: Option<(Bound<'_, PyAny>, i32)>,
         heads: Option<&Bound<'_, PyAny>>,
         tails: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<(usize, f64)>> {
         let query = arrays::code("query", query, self.hamming.n_words())?;
         let codes = Rows::new(arrays::codes("codes", codes, self.hamming.n_words())?, heads, tails)?;
-        let chosen = Chosen::new(live, rows)?;
+        let chosen = Chosen::new(live, rows, scope)?;
         let (query, codes, filter) = (query.as_slice()?, codes.codes(py)?, chosen.filter()?);
         let found = py.detach(|| self.hamming.nearest(query, codes, threshold, filter));
         let found = found.map_err(|error| to_python(py, &error))?;
@@ -121,7 +123,7 @@ impl HammingSimilarity {
     ///
     /// Returns:
     ///     `(indices, distances)`: int64 and uint32, as many as were found.
-    #[pyo3(signature = (query, codes, threshold, limit, *, live = None, rows = None, heads = None, tails = None))]
+    #[pyo3(signature = (query, codes, threshold, limit, *, live = None, rows = None, scope = None, heads = None, tails = None))]
     #[expect(clippy::too_many_arguments, reason = "the signature that Python sees")]
     fn find_within<'py>(
         &self,
@@ -132,12 +134,13 @@ impl HammingSimilarity {
         #[pyo3(from_py_with = arrays::whole)] limit: usize,
         live: Option<&Bound<'py, PyAny>>,
         rows: Option<&Bound<'py, PyAny>>,
+        scope: Option<(Bound<'py, PyAny>, i32)>,
         heads: Option<&Bound<'py, PyAny>>,
         tails: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Found<'py, u32>> {
         let query = arrays::code("query", query, self.hamming.n_words())?;
         let codes = Rows::new(arrays::codes("codes", codes, self.hamming.n_words())?, heads, tails)?;
-        let chosen = Chosen::new(live, rows)?;
+        let chosen = Chosen::new(live, rows, scope)?;
         let (query, codes, filter) = (query.as_slice()?, codes.codes(py)?, chosen.filter()?);
         let found = py.detach(|| self.hamming.within(query, codes, threshold, limit, filter));
         let found = found.map_err(|error| to_python(py, &error))?;
@@ -149,7 +152,7 @@ impl HammingSimilarity {
     ///
     /// Returns:
     ///     `(indices, similarities)`: int64 and float64 of length m; -1 and nan for a query without a hit.
-    #[pyo3(signature = (queries, codes, threshold, *, live = None, rows = None, heads = None, tails = None))]
+    #[pyo3(signature = (queries, codes, threshold, *, live = None, rows = None, scope = None, heads = None, tails = None))]
     #[expect(clippy::too_many_arguments, reason = "the signature that Python sees")]
     fn find_nearest_batch<'py>(
         &self,
@@ -159,12 +162,13 @@ impl HammingSimilarity {
         threshold: f64,
         live: Option<&Bound<'py, PyAny>>,
         rows: Option<&Bound<'py, PyAny>>,
+        scope: Option<(Bound<'py, PyAny>, i32)>,
         heads: Option<&Bound<'py, PyAny>>,
         tails: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Found<'py, f64>> {
         let queries = arrays::codes("queries", queries, self.hamming.n_words())?;
         let codes = Rows::new(arrays::codes("codes", codes, self.hamming.n_words())?, heads, tails)?;
-        let chosen = Chosen::new(live, rows)?;
+        let chosen = Chosen::new(live, rows, scope)?;
         let (queries, codes, filter) = (queries.as_slice()?, codes.codes(py)?, chosen.filter()?);
         let found = py.detach(|| self.hamming.nearest_batch(queries, codes, threshold, filter));
         let found = found.map_err(|error| to_python(py, &error))?;
@@ -212,19 +216,26 @@ impl HammingSimilarity {
 struct Chosen<'py> {
     live: Option<PyReadonlyArrayDyn<'py, u8>>,
     rows: Option<PyReadonlyArrayDyn<'py, i32>>,
+    scope: Option<(PyReadonlyArrayDyn<'py, i32>, i32)>,
 }
 
 impl<'py> Chosen<'py> {
-    fn new(live: Option<&Bound<'py, PyAny>>, rows: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
+    fn new(
+        live: Option<&Bound<'py, PyAny>>,
+        rows: Option<&Bound<'py, PyAny>>,
+        scope: Option<(Bound<'py, PyAny>, i32)>,
+    ) -> PyResult<Self> {
         let live = live.map(|live| arrays::exact("live", live, 1)).transpose()?;
         let rows = rows.map(|rows| arrays::exact("rows", rows, 1)).transpose()?;
-        Ok(Self { live, rows })
+        let scope = scope.map(|(scopes, scope)| Ok::<_, PyErr>((arrays::exact("scopes", &scopes, 1)?, scope)));
+        Ok(Self { live, rows, scope: scope.transpose()? })
     }
 
     fn filter(&self) -> PyResult<Filter<'_>> {
         let live = self.live.as_ref().map(PyReadonlyArrayDyn::as_slice).transpose()?;
         let rows = self.rows.as_ref().map(PyReadonlyArrayDyn::as_slice).transpose()?;
-        Ok(Filter { live, rows })
+        let scope = self.scope.as_ref().map(|(scopes, scope)| Ok::<_, PyErr>((scopes.as_slice()?, *scope)));
+        Ok(Filter { live, rows, scope: scope.transpose()? })
     }
 }
 

@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod binary_semantic_cache_rs {
     #[pymodule_export]
-    use crate::codes::{slice_codes, unslice_codes};
+    use crate::codes::{slice_codes, unslice_code, unslice_codes};
     #[pymodule_export]
     use crate::encoder::RustBinaryEncoder;
     #[pymodule_export]

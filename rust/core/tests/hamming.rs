@@ -106,6 +106,7 @@ fn check_one(hamming: &Hamming, query: &[u64], codes: &[u64], random: &mut Rando
         chosen_rows[usize::try_from(row).unwrap()] = true;
     }
     let is_chosen = |row: usize| chosen_rows[row];
+    let scope_of: Vec<i32> = chosen_rows.iter().map(|&is_chosen| if is_chosen { 7 } else { -7 }).collect();
     for form in forms(codes, query.len()) {
         let label = format!("{label}, {} sliced", form.codes().sliced.rows());
         let form = form.codes();
@@ -114,21 +115,26 @@ fn check_one(hamming: &Hamming, query: &[u64], codes: &[u64], random: &mut Rando
             let all = Filter::default();
             let nearest = dull_nearest(query, codes, greatest, |_| true);
             assert_eq!(hamming.nearest(query, form, threshold, all), Ok(nearest), "{label}");
-            let alive = Filter { live: Some(&live), rows: None };
+            let alive = Filter { live: Some(&live), ..all };
             let nearest = dull_nearest(query, codes, greatest, is_live);
             assert_eq!(hamming.nearest(query, form, threshold, alive), Ok(nearest), "{label}");
             if [4, 5].contains(&query.len()) {
                 let (queries, nearest) = around(query, codes, greatest, is_live);
                 assert_eq!(hamming.nearest_batch(&queries, form, threshold, alive), Ok(nearest), "batch {label}");
             }
-            let scoped = Filter { live: None, rows: Some(&chosen) };
+            let scoped = Filter { rows: Some(&chosen), ..all };
             let nearest = dull_nearest(query, codes, greatest, is_chosen);
             assert_eq!(hamming.nearest(query, form, threshold, scoped), Ok(nearest), "{label}");
             assert_eq!(hamming.nearest_batch(query, form, threshold, scoped), Ok(vec![nearest]), "{label}");
-            let both = Filter { live: Some(&live), rows: Some(&chosen) };
+            let both = Filter { live: Some(&live), rows: Some(&chosen), ..all };
             let nearest = dull_nearest(query, codes, greatest, |row| is_live(row) && is_chosen(row));
             assert_eq!(hamming.nearest(query, form, threshold, both), Ok(nearest), "{label}");
+            let in_scope = Filter { live: Some(&live), scope: Some((&scope_of, 7)), ..all };
+            assert_eq!(hamming.nearest(query, form, threshold, in_scope), Ok(nearest), "{label}");
+            assert_eq!(hamming.nearest_batch(query, form, threshold, in_scope), Ok(vec![nearest]), "{label}");
             for limit in [0, 1, 7, usize::MAX] {
+                let among_rows = hamming.within(query, form, threshold, limit, both);
+                assert_eq!(hamming.within(query, form, threshold, limit, in_scope), among_rows, "{label}");
                 let within = dull_within(query, codes, greatest, limit);
                 assert_eq!(hamming.within(query, form, threshold, limit, all), Ok(within), "{label}");
             }
@@ -188,7 +194,7 @@ fn every_kernel_finds_in_many_sliced_rows_what_scalar_finds_row_by_row() {
             let exact = scalar.similarity(nearest.distance);
             for threshold in [exact, exact.next_up().min(1.0), 0.95, 0.90, 0.85, 0.80, 0.78, 0.70, 0.60, 0.0] {
                 for live in [None, Some(&live[..])] {
-                    let filter = Filter { live, rows: None };
+                    let filter = Filter { live, ..Filter::default() };
                     let nearest = scalar.nearest(&query, &codes, threshold, filter);
                     let within = scalar.within(&query, &codes, threshold, 5, filter);
                     for hamming in dull::isas().into_iter().map(|isa| Hamming::new(256, isa).unwrap()) {
@@ -316,7 +322,7 @@ fn any_number_of_threads_finds_the_same() {
         let one = Hamming::new(256, isa).unwrap();
         for form in forms(&codes, 4) {
             for live in [None, Some(&live[..])] {
-                let filter = Filter { live, rows: None };
+                let filter = Filter { live, ..Filter::default() };
                 let nearest = one.nearest(&queries[..4], form.codes(), 0.6, filter);
                 let batch = one.nearest_batch(&queries, form.codes(), 0.6, filter);
                 assert!(live.is_some() || nearest == Ok(Some(Nearest { distance: 0, row: 0 })));
@@ -391,11 +397,12 @@ fn wrong_input_is_an_error() {
         assert!(matches!(hamming.nearest(&[0; 2], &[], threshold, all), Err(Error::Threshold(_))));
     }
     for row in [-1, 2, i32::MAX, i32::MIN] {
-        let filter = Filter { live: None, rows: Some(&[row]) };
+        let filter = Filter { rows: Some(&[row]), ..all };
         assert!(matches!(hamming.nearest(&[0; 2], &[0; 4], 0.5, filter), Err(Error::Row { .. })));
     }
-    let filter = Filter { live: Some(&[]), rows: None };
-    assert!(matches!(hamming.nearest(&[0; 2], &[0; 4], 0.5, filter), Err(Error::Dimension { .. })));
+    for filter in [Filter { live: Some(&[]), ..all }, Filter { scope: Some((&[0], 0)), ..all }] {
+        assert!(matches!(hamming.nearest(&[0; 2], &[0; 4], 0.5, filter), Err(Error::Dimension { .. })));
+    }
     assert!(Hamming::new(0, Isa::Scalar).is_err());
     let form = PartlySliced::new(&[0; 32 * 4], 1);
     assert!(matches!(hamming.nearest(&[0; 2], form.codes(), 0.5, all), Err(Error::Dimension { .. })));

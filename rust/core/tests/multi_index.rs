@@ -142,7 +142,7 @@ impl Rows {
     }
 
     fn check(&self, query: &[u64], threshold: f64) {
-        let filter = Filter { live: Some(&self.live), rows: None };
+        let filter = Filter { live: Some(&self.live), ..Filter::default() };
         let expected = self.hamming.nearest(query, &self.codes, threshold, filter).unwrap();
         let greatest = self.hamming.greatest_distance(threshold).unwrap();
         for scan_nanoseconds in [f64::INFINITY, 100_000.0, 3000.0, 0.0] {

@@ -1,7 +1,7 @@
 //! x86-64 with AVX2: no vector population count, so nibbles are looked up with `vpshufb` and summed with `vpsadbw`.
 //!
-//! 256-bit codes, one register each, go eight at a time; the four partial sums of a code are added by a transpose of
-//! four codes, which leaves the distances in row order. Under a small bound only the first half of each code is
+//! 256-bit codes, one register each, go eight at a time, those of chosen rows too; the four quarters of a code are
+//! added by a transpose of four codes, which leaves the distances in row order. Under a small bound only the first half of each code is
 //! counted at first, as in the AVX-512 kernel. Other widths go a code at a time.
 //!
 //! Of sliced codes two registers hold one slice of 32 rows. The ones of each half of a slice are added as bytes, 128 at
@@ -25,7 +25,7 @@ const HALVES_BELOW: u32 = 46;
 
 pub(super) static KERNEL: Kernel = Kernel {
     next_below,
-    next_below_in: by_code::next_below_in,
+    next_below_in,
     distances,
     next_below_sliced: by_group::next_below_sliced,
     planes: Some(&planes::KERNEL),
@@ -60,6 +60,27 @@ fn next_below(query: &[u64], codes: &[u64], start: usize, bound: u32) -> Found {
 }
 
 #[target_feature(enable = "avx2,popcnt")]
+#[expect(clippy::cast_sign_loss, reason = "the caller checked the rows")]
+fn next_below_in(query: &[u64], codes: &[u64], rows: &[i32], start: usize, bound: u32) -> Found {
+    let mut position = start;
+    if let Ok(query) = <&[u64; 4]>::try_from(query) {
+        let (codes, _) = codes.as_chunks::<4>();
+        let query = load(query);
+        let bounds = _mm256_set1_epi64x(bound.into());
+        for chosen in rows.get(start..)?.as_chunks::<8>().0 {
+            let (low, high) = distances_of_8(query, |i| &codes[chosen[i] as usize]);
+            let below = below(low, bounds) | below(high, bounds) << 4;
+            if below != 0 {
+                let lane = below.trailing_zeros() as usize;
+                return Some((position + lane, spill(low, high)[lane]));
+            }
+            position += 8;
+        }
+    }
+    by_code::next_below_in(query, codes, rows, position, bound)
+}
+
+#[target_feature(enable = "avx2,popcnt")]
 fn distances(query: &[u64], codes: &[u64], out: &mut [u32]) {
     let mut row = 0;
     if let Ok(query) = <&[u64; 4]>::try_from(query) {
@@ -73,12 +94,18 @@ fn distances(query: &[u64], codes: &[u64], out: &mut [u32]) {
     by_code::distances(query, &codes[row * query.len()..], &mut out[row..]);
 }
 
-/// The distances of eight 256-bit codes, four in each register, in row order.
+/// The distances of eight 256-bit codes that follow each other.
 #[target_feature(enable = "avx2")]
 fn block_distances(query: __m256i, block: &[u64; 32]) -> (__m256i, __m256i) {
     let (codes, _) = block.as_chunks::<4>();
-    let part =
-        |row: usize| _mm256_sad_epu8(count(_mm256_xor_si256(query, load(&codes[row]))), _mm256_setzero_si256());
+    distances_of_8(query, |row| &codes[row])
+}
+
+/// The distances of eight 256-bit codes, four in each register, in order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn distances_of_8<'a>(query: __m256i, code: impl Fn(usize) -> &'a [u64; 4]) -> (__m256i, __m256i) {
+    let part = |i: usize| count(_mm256_xor_si256(query, load(code(i))));
     (four_sums(part(0), part(1), part(2), part(3)), four_sums(part(4), part(5), part(6), part(7)))
 }
 
@@ -88,18 +115,23 @@ fn any_half_below(query_halves: __m256i, block: &[u64; 32], bounds: __m256i) -> 
     let (codes, _) = block.as_chunks::<4>();
     let part = |row: usize| {
         let halves = _mm256_permute2x128_si256::<0x20>(load(&codes[row]), load(&codes[row + 1]));
-        _mm256_sad_epu8(count(_mm256_xor_si256(query_halves, halves)), _mm256_setzero_si256())
+        count(_mm256_xor_si256(query_halves, halves))
     };
-    let pair = |a, b| _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let pair = |a, b| {
+        let quarters = _mm256_add_epi8(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+        _mm256_sad_epu8(quarters, _mm256_setzero_si256())
+    };
     below(pair(part(0), part(2)), bounds) | below(pair(part(4), part(6)), bounds) != 0
 }
 
-/// The sum of the lanes of each argument, in order.
+/// The sum of the bytes of each argument, in order: their quarters added first, in bytes, which hold up to four times 8.
 #[target_feature(enable = "avx2")]
 fn four_sums(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
-    let ab = _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
-    let cd = _mm256_add_epi64(_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
-    _mm256_add_epi64(_mm256_permute2x128_si256::<0x20>(ab, cd), _mm256_permute2x128_si256::<0x31>(ab, cd))
+    let ab = _mm256_add_epi8(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let cd = _mm256_add_epi8(_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
+    let quarters =
+        _mm256_add_epi8(_mm256_permute2x128_si256::<0x20>(ab, cd), _mm256_permute2x128_si256::<0x31>(ab, cd));
+    _mm256_sad_epu8(quarters, _mm256_setzero_si256())
 }
 
 /// The number of ones in each byte.

@@ -69,11 +69,15 @@ pub struct Filter<'a> {
     pub live: Option<&'a [u8]>,
     /// The only rows to look at, in any order; the search costs in proportion to their number.
     pub rows: Option<&'a [i32]>,
+    /// The scope of each row, and the only scope whose rows are found. All codes are read, so it is for a scope that
+    /// has a large share of them; `rows` are for the others.
+    pub scope: Option<(&'a [i32], i32)>,
 }
 
 impl Filter<'_> {
     fn admits(&self, row: usize) -> bool {
         self.live.is_none_or(|live| live[row / 8] >> (row % 8) & 1 == 1)
+            && self.scope.is_none_or(|(scopes, scope)| scopes[row] == scope)
     }
 }
 
@@ -354,6 +358,11 @@ impl Hamming {
             && live.len() < n.div_ceil(8)
         {
             return Err(Error::Dimension { what: "bytes of live bits", expected: n.div_ceil(8), got: live.len() });
+        }
+        if let Some((scopes, _)) = filter.scope
+            && scopes.len() < n
+        {
+            return Err(Error::Dimension { what: "scopes of rows", expected: n, got: scopes.len() });
         }
         let outside = |row: &&i32| usize::try_from(**row).map_or(true, |row| row >= n);
         match filter.rows.and_then(|rows| rows.iter().find(outside)) {

@@ -51,7 +51,7 @@ impl<'a> RowMajor<'a> {
     }
 
     fn search(&self, hamming: Hamming, rows: Option<&[i32]>, greatest: u32) -> Result<Option<Nearest>, Error> {
-        let filter = Filter { live: self.live, rows };
+        let filter = Filter { live: self.live, rows, scope: None };
         hamming.nearest(self.query, self.codes, hamming.similarity(greatest), filter)
     }
 }
