@@ -198,7 +198,7 @@ def test_a_search_that_forgot_the_scope_would_still_be_stopped_by_the_store(monk
         if not found:
             return whole(self, scope, code, radius, limit)
         ids, distances = ([x for one in found for x in one[i]] for i in (0, 1))
-        return Neighbours(ids, distances, np.concatenate([one.codes for one in found]), more=False)
+        return Neighbours(ids, distances, b"".join(one.codes for one in found), more=False)
 
     monkeypatch.setattr(Mirror, "within", everywhere)
     with make() as cache:
