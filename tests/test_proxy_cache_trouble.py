@@ -4,11 +4,11 @@ import asyncio
 import json
 import sqlite3
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from binary_semantic_cache.proxy import verdicts as verdicts_module
 from binary_semantic_cache.proxy.apis.all import APIS
 from binary_semantic_cache.proxy.settings import CacheSettings, LimitSettings
 from binary_semantic_cache.proxy.steering import Steering
@@ -208,7 +208,10 @@ def test_a_cache_that_raises_what_it_must_not_is_a_miss(model, monkeypatch):
         assert proxy.record(of=2).stored == ""
 
 
-def test_a_crowd_that_comes_at_once_after_a_pause_is_not_taken_for_one_that_stands_still():
+def test_a_crowd_that_comes_at_once_after_a_pause_is_not_taken_for_one_that_stands_still(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(verdicts_module, "monotonic", lambda: now[0])
+
     async def reasons(verdicts):
         api, body = APIS["/v1/chat/completions"], json.dumps(chat_body(QUESTION)).encode()
 
@@ -216,7 +219,7 @@ def test_a_crowd_that_comes_at_once_after_a_pause_is_not_taken_for_one_that_stan
             return await verdicts.of(api, body, {}, "alice", Steering(), looks=True)
 
         await one()
-        time.sleep(0.4)
+        now[0] += 60.0
         return {asked.reason for asked in await asyncio.gather(*(one() for _ in range(300)))}
 
     with make_cache(None) as cache:

@@ -163,6 +163,9 @@ def kill_round(path, variant: str, writers: list[str], seed: str) -> dict[str, i
     opened = rng.random() < 0.85
     for name, (pid, pipe) in running.items():
         heard = os.read(pipe, 1) if opened else b""
+        if opened and rng.random() < 0.5:
+            # Also where the machine is too busy for an operation within the moment that follows.
+            heard += os.read(pipe, 1)
         time.sleep(rng.random() ** 2 * 0.016)
         os.kill(pid, signal.SIGKILL)
         while part := os.read(pipe, 65536):
@@ -280,5 +283,4 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_nothing_else(variant, 
     seed, rounds = random.randrange(10**9), round(n_rounds * TIMES)
     done = apart("test_torture_kills", "campaign", variant, n_writers, rounds, seed, timeout=60 + 2 * rounds)
     assert done["rounds"] == rounds
-    # Enough of them were in the middle of their work; a busy machine gives a child little of its moment.
-    assert done["acknowledged"] > rounds / 20
+    assert done["acknowledged"] > rounds / 4

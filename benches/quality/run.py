@@ -47,10 +47,8 @@ def run(arguments: Sequence[str]) -> int:
         if given.docs == _DOCS:
             _say("the documents are not rewritten without them; --docs FOLDER writes elsewhere")
             return 2
-    try:
-        embeddings = RememberingEmbedder(LocalEmbedder())
-    except (MissingExtraError, ModelNotFoundError) as exc:
-        _say(f"the local embedder cannot run: {exc}")
+    embeddings = _embedder()
+    if embeddings is None:
         return 2
     machine = describe({})
     machine["command"] = "python -m benches.quality" + "".join(f" {part}" for part in _shown(given))
@@ -75,15 +73,22 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _embedder() -> RememberingEmbedder | None:
+    """The local embedder; `None` where it cannot run, which is said."""
+    try:
+        return RememberingEmbedder(LocalEmbedder())
+    except (MissingExtraError, ModelNotFoundError) as exc:
+        _say(f"the local embedder cannot run: {exc}")
+        return None
+
+
 def _compare_digests(data: Path) -> int:
     path = data / SETS[CONVERSATIONS][0]
     if not path.is_file():
         _say(f"no conversations at {path} (--data FOLDER)")
         return 2
-    try:
-        embeddings = RememberingEmbedder(LocalEmbedder())
-    except (MissingExtraError, ModelNotFoundError) as exc:
-        _say(f"the local embedder cannot run: {exc}")
+    embeddings = _embedder()
+    if embeddings is None:
         return 2
     print(digest_table(read(CONVERSATIONS, path).pairs, embeddings))
     return 0
