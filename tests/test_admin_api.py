@@ -10,7 +10,7 @@ from binary_semantic_cache.errors import StoreError
 from binary_semantic_cache.proxy.settings import CacheSettings, ProxySettings
 from binary_semantic_cache.stores.memory import MemoryStore
 from binary_semantic_cache.stores.sqlite import SQLiteStore
-from watched import TOKEN, Watched, chat, record, serving
+from watched import TOKEN, Watched, asking, chat, record, serving, told
 
 GIT = "How do I undo the last commit in git?"
 GIT_TOO = "How can I undo the last commit in git?"
@@ -31,14 +31,8 @@ def watched(request, tmp_path):
 
 @pytest.fixture
 def client(watched):
-    headers = {"authorization": f"Bearer {TOKEN}"}
-    with serving(watched.app) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as made:
+    with asking(watched.app) as made:
         yield made
-
-
-def told(answer, status=200):
-    assert answer.status_code == status, answer.text
-    return answer.json()
 
 
 def refused(answer):

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from binary_semantic_cache.text.budget import Budget
-from watched import TOKEN, Watched, serving
+from watched import TOKEN, Watched, asking, serving, told
 
 GIT = "How do I undo the last commit in git?"
 GIT_TOO = "How can I undo the last commit in git?"
@@ -33,14 +33,8 @@ def watched(request, tmp_path):
 
 @pytest.fixture
 def client(watched):
-    headers = {"authorization": f"Bearer {TOKEN}"}
-    with serving(watched.app) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as made:
+    with asking(watched.app) as made:
         yield made
-
-
-def told(answer, status=200):
-    assert answer.status_code == status, answer.text
-    return answer.json()
 
 
 def test_the_budget_is_told_class_by_class_those_that_were_stopped_first(watched, client):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import time
 
+import httpx
 import uvicorn
 
 from binary_semantic_cache.proxy.admin import create_admin_app
@@ -19,7 +20,7 @@ from binary_semantic_cache.text.semantic import SemanticCache
 from binary_semantic_cache.text.verdict import Hit
 from words import WordEmbedder
 
-__all__ = ["TOKEN", "Watched", "answer_to", "chat", "record", "served", "serving"]
+__all__ = ["TOKEN", "Watched", "answer_to", "asking", "chat", "record", "served", "serving", "told"]
 
 TOKEN = "a-token-of-enough-characters"
 
@@ -154,3 +155,17 @@ def serving(app):
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+@contextmanager
+def asking(app):
+    """A client of the admin's port, with its token."""
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    with serving(app) as url, httpx.Client(base_url=url, headers=headers, trust_env=False) as made:
+        yield made
+
+
+def told(answer, status=200):
+    """The body of an answer that has this status."""
+    assert answer.status_code == status, answer.text
+    return answer.json()
