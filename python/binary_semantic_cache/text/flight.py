@@ -1,13 +1,16 @@
 """Single flight: one computation for all who ask the same at the same time, in threads and in event loops."""
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, wait
 from contextvars import ContextVar
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from binary_semantic_cache.fork import keep_over_fork
+
+# asyncio takes a third of the time in which the text level is imported, and who has a loop has it already.
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["PATIENCE_SECONDS", "Flights"]
 
@@ -33,7 +36,7 @@ class _Flight(Generic[Shared]):
 
     __slots__ = ("is_open", "loop", "outcome", "pilot")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(self, loop: "asyncio.AbstractEventLoop | None") -> None:
         self.is_open = True
         """Whether others may still join; said before anything that an interrupt could prevent."""
         self.loop = loop
@@ -106,6 +109,8 @@ class Flights(Generic[Own, Shared]):
         after: Callable[[Own], Awaitable[object]],
     ) -> Own | Shared:
         """As `run`, in an event loop, which is not held up by waiting."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         while True:
             mine: _Flight[Shared] = _Flight(loop)
@@ -179,9 +184,14 @@ class Flights(Generic[Own, Shared]):
                     del self._flights[key]
 
 
-def _me(loop: asyncio.AbstractEventLoop | None) -> object:
+def _me(loop: "asyncio.AbstractEventLoop | None") -> object:
     """Who asks: a task or a thread."""
-    return ("thread", threading.get_ident()) if loop is None else ("task", id(asyncio.current_task(loop)))
+    if loop is None:
+        return "thread", threading.get_ident()
+
+    from asyncio import current_task
+
+    return "task", id(current_task(loop))
 
 
 def _take_note(waiting: "asyncio.Future[Any]") -> None:
@@ -190,8 +200,10 @@ def _take_note(waiting: "asyncio.Future[Any]") -> None:
         waiting.exception()
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def _running_loop() -> "asyncio.AbstractEventLoop | None":
+    from asyncio import get_running_loop
+
     try:
-        return asyncio.get_running_loop()
+        return get_running_loop()
     except RuntimeError:
         return None

@@ -5,7 +5,6 @@ An embedding tells that two questions are about one thing; it cannot tell 30 day
 stand in the folder `tables` beside this file; `docs/guards.md` describes all of it and how well it does.
 """
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
@@ -103,7 +102,9 @@ def _names(what: str, given: Iterable[str], known: Sequence[str]) -> list[str]:
     names = list(given)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0)
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(name), known, n=1, cutoff=0)
             raise InvalidValueError(f"expected the name of a {what}, got {name!r}; did you mean {near[0]!r}?")
     return names
 

@@ -1,6 +1,5 @@
 """Threads for the asynchronous methods, apart from the event loop's own."""
 
-import asyncio
 import contextvars
 import functools
 import os
@@ -28,8 +27,10 @@ class Workers:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns, called in a thread with the caller's context variables."""
+        from asyncio import get_running_loop  # loaded by whoever runs a loop; others do without
+
         work = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._executor(), work)
+        return await get_running_loop().run_in_executor(self._executor(), work)
 
     def close(self) -> None:
         """Lets the threads go when they are done."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 from os import PathLike
 from time import time
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ from binary_semantic_cache.errors import (
     InvalidValueError,
     ReentrantUseError,
 )
-from binary_semantic_cache.vector import archive
 from binary_semantic_cache.vector.codes import prefers_slices
 from binary_semantic_cache.vector.columns import Columns
+from binary_semantic_cache.vector.encoder import Encoder
 from binary_semantic_cache.vector.index import Index
 from binary_semantic_cache.vector.response_column import ResponseColumn
 from binary_semantic_cache.vector.substrings import (
@@ -37,13 +37,6 @@ __all__ = ["BinarySemanticCache", "CacheEntry", "CacheStats", "Encoder"]
 # Rows are int32; the rest is room for the rows an index takes beyond its entries.
 _MOST_ENTRIES = 2**31 - 2**20
 _ENCODER_NAMES = ("encode", "embedding_dim", "code_bits", "n_words")
-
-
-class Encoder(archive.Encoder, Protocol):
-    """Turns embeddings into codes: `RustBinaryEncoder`, or what behaves like it."""
-
-    def encode(self, x: NDArray[Any]) -> NDArray[np.uint64]:
-        """One code `(n_words,)` for `(embedding_dim,)`, `(n, n_words)` for `(n, embedding_dim)`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -301,6 +294,8 @@ class BinarySemanticCache:
             UnsavableResponseError: a response holds what is not str, bytes, number, None, list or dict.
             StoreError: the file could not be written.
         """
+        from binary_semantic_cache.vector import archive  # half of the time in which the package is imported
+
         self._refuse_reentry()
         with self._lock:
             self._index.mend()
@@ -333,6 +328,8 @@ class BinarySemanticCache:
             FormatVersionError: the file was written in a format that this version does not read.
             StoreError: the file could not be read.
         """
+        from binary_semantic_cache.vector import archive
+
         loaded = archive.load(path, self._encoder, mmap=mmap, verify=verify, max_entries=self._max_entries)
         columns = Columns(loaded.codes, loaded.created_at, loaded.last_accessed, loaded.access_count)
         responses = ResponseColumn(loaded.responses)

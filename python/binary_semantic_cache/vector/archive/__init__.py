@@ -34,7 +34,6 @@ from binary_semantic_cache.errors import InvalidValueError
 from binary_semantic_cache.vector.archive.atomic import replacing
 from binary_semantic_cache.vector.archive.contents import (
     Contents,
-    Encoder,
     check_values,
     count_rows,
     unsavable,
@@ -43,8 +42,9 @@ from binary_semantic_cache.vector.archive.header import check_header, write_head
 from binary_semantic_cache.vector.archive.npz import NpzReader, open_npz
 from binary_semantic_cache.vector.archive.phase1 import load_phase1, save_phase1
 from binary_semantic_cache.vector.archive.responses import NotPlainError, Responses, pack
+from binary_semantic_cache.vector.encoder import EncoderIdentity
 
-__all__ = ["Contents", "Encoder", "load", "save", "save_phase1"]
+__all__ = ["Contents", "load", "save", "save_phase1"]
 
 _ALIGNMENT: Final = 64
 """A cache line, and the widest vector register."""
@@ -62,7 +62,11 @@ _SPOOL_BYTES: Final = 64 * 1024 * 1024
 
 
 def save(
-    path: str | os.PathLike[str], contents: Contents, encoder: Encoder, *, names: Sequence[int] | None = None
+    path: str | os.PathLike[str],
+    contents: Contents,
+    encoder: EncoderIdentity,
+    *,
+    names: Sequence[int] | None = None,
 ) -> None:
     """Writes `contents` to `path`, which changes whole or not at all.
 
@@ -105,7 +109,7 @@ def save(
 
 def load(
     path: str | os.PathLike[str],
-    encoder: Encoder,
+    encoder: EncoderIdentity,
     *,
     mmap: bool = False,
     verify: bool = True,
@@ -140,7 +144,7 @@ def load(
         return load_phase1(npz, encoder, verify=verify, max_entries=max_entries)
 
 
-def _load(npz: NpzReader, encoder: Encoder, *, verify: bool, max_entries: int | None) -> Contents:
+def _load(npz: NpzReader, encoder: EncoderIdentity, *, verify: bool, max_entries: int | None) -> Contents:
     n = check_header(npz, encoder)
     members = (
         npz.find("codes.npy", "<u8", (n, encoder.n_words)),

@@ -2,42 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from binary_semantic_cache.errors import DimensionError, InvalidTypeError, UnsavableResponseError
 from binary_semantic_cache.vector.archive.npz import NpzReader
+from binary_semantic_cache.vector.encoder import EncoderIdentity
 
-__all__ = ["Contents", "Encoder", "check_values", "count_rows", "unsavable"]
+__all__ = ["Contents", "check_values", "count_rows", "unsavable"]
 
 
 _DTYPES = ["uint64", "float64", "float64", "int32"]
-
-
-class Encoder(Protocol):
-    """What makes codes comparable: two encoders that agree in all of this give equal codes."""
-
-    @property
-    def embedding_dim(self) -> int:
-        """Length of the embeddings it takes."""
-
-    @property
-    def code_bits(self) -> int:
-        """Bits in a code."""
-
-    @property
-    def n_words(self) -> int:
-        """64-bit words in a code."""
-
-    @property
-    def seed(self) -> int | None:
-        """What the projection was drawn from; `None` when it was given as a matrix."""
-
-    @property
-    def projection_checksum(self) -> str:
-        """Hex digest of the projection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +38,7 @@ class Contents:
     responses: Sequence[object]
 
 
-def count_rows(contents: Contents, encoder: Encoder) -> int:
+def count_rows(contents: Contents, encoder: EncoderIdentity) -> int:
     """The number of rows.
 
     Raises:
@@ -82,7 +58,7 @@ def count_rows(contents: Contents, encoder: Encoder) -> int:
 
 def check_values(
     npz: NpzReader,
-    encoder: Encoder,
+    encoder: EncoderIdentity,
     codes: NDArray[np.uint64],
     times: tuple[NDArray[np.float64], ...],
     access_count: NDArray[np.int32],

@@ -6,8 +6,8 @@ from importlib import metadata
 from typing import Final
 
 from binary_semantic_cache.errors import FingerprintError, FormatVersionError
-from binary_semantic_cache.vector.archive.contents import Encoder
 from binary_semantic_cache.vector.archive.npz import NpzReader
+from binary_semantic_cache.vector.encoder import EncoderIdentity
 
 __all__ = ["check_header", "mismatch", "write_header"]
 
@@ -27,7 +27,7 @@ _FIELDS: Final[dict[str, tuple[type, ...]]] = {
 }
 
 
-def write_header(n: int, encoder: Encoder) -> bytes:
+def write_header(n: int, encoder: EncoderIdentity) -> bytes:
     """The header of an archive of `n` entries."""
     try:
         creator = metadata.version("binary-semantic-cache")
@@ -47,7 +47,7 @@ def write_header(n: int, encoder: Encoder) -> bytes:
     return json.dumps(fields).encode()
 
 
-def check_header(npz: NpzReader, encoder: Encoder) -> int:
+def check_header(npz: NpzReader, encoder: EncoderIdentity) -> int:
     """The number of entries, once format, version and fingerprint are as they must be."""
     member = npz.find("header.npy", "|u1", (None,))
     if member.data_size > _MAX_HEADER:

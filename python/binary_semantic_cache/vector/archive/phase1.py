@@ -23,7 +23,6 @@ import numpy as np
 from binary_semantic_cache.vector.archive.atomic import replacing
 from binary_semantic_cache.vector.archive.contents import (
     Contents,
-    Encoder,
     check_values,
     count_rows,
     unsavable,
@@ -31,6 +30,7 @@ from binary_semantic_cache.vector.archive.contents import (
 from binary_semantic_cache.vector.archive.header import mismatch
 from binary_semantic_cache.vector.archive.npz import NpzReader
 from binary_semantic_cache.vector.archive.responses import NotPlainError, Responses, measure, pack
+from binary_semantic_cache.vector.encoder import EncoderIdentity
 
 __all__ = ["load_phase1", "read_list", "read_object_array", "save_phase1"]
 
@@ -62,7 +62,11 @@ _UNFOLDED_RATIO: Final = 16
 
 
 def save_phase1(
-    path: str | os.PathLike[str], contents: Contents, encoder: Encoder, *, names: Sequence[int] | None = None
+    path: str | os.PathLike[str],
+    contents: Contents,
+    encoder: EncoderIdentity,
+    *,
+    names: Sequence[int] | None = None,
 ) -> None:
     """As `save`, in the form that Phase 1 reads: rows by time of creation, responses pickled.
 
@@ -94,7 +98,9 @@ def save_phase1(
         )
 
 
-def load_phase1(npz: NpzReader, encoder: Encoder, *, verify: bool, max_entries: int | None) -> Contents:
+def load_phase1(
+    npz: NpzReader, encoder: EncoderIdentity, *, verify: bool, max_entries: int | None
+) -> Contents:
     """As `archive.load`, for an open file without a header.
 
     Of equal codes the newest stays. Time of last access is time of creation, and so is the order of use.
