@@ -22,8 +22,8 @@ test-rust: | $(VENV)/.installed
 test-python: $(BUILT)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-torture: $(BUILT)  ## ten times the fault tests: kills, power cuts, failing disks, damage, clocks, crowds (half an hour or so)
-	TORTURE_TIMES=10 $(BIN)/python -m pytest -rP tests/test_torture_*.py
+torture: $(BUILT)  ## ten times the fault tests: kills, power cuts, failing disks, damage, clocks, crowds, cut streams (half an hour or so)
+	TORTURE_TIMES=10 $(BIN)/python -m pytest -rP tests/test_torture_*.py tests/test_proxy_faults.py
 
 SOAK_MINUTES ?= 30
 soak: $(BUILT)  ## the proxy under mixed load with faults, every answer judged (SOAK_MINUTES=30)
