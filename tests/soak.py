@@ -6,6 +6,7 @@ invalidated. An answer says whom it was given to, by which model, and to what: s
 """
 
 import argparse
+import ctypes
 import json
 import random
 import re
@@ -13,9 +14,11 @@ import sys
 import tempfile
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -60,7 +63,11 @@ QUESTIONS = 40
 ENTRIES = 100
 CALLS_A_FAULT = 12
 MOST_GROWTH_MIB = 8.0
+"""Of what the process has from the system, free pieces between those in use included."""
+MOST_LEAK_MIB = 1.0
+"""Of what is in use."""
 SAMPLE_SECONDS = 0.5
+LIBC = ctypes.CDLL(None)
 
 
 def question_of(group: int, filler: str) -> str:
@@ -83,36 +90,55 @@ class Soak:
     """Answers that were not to this question, by this model, for this tenant."""
     broken: list[str] = field(default_factory=list)
     """What a client or the proxy did that it must not."""
-    memory: list[tuple[float, float]] = field(default_factory=list)
-    """Seconds since the start, and resident MiB of the whole process: clients, proxy and upstream."""
+    memory: list["Memory"] = field(default_factory=list)
+    """Of the whole process: clients, proxy and upstream."""
 
-    def growth(self) -> float:
-        """MiB between the medians of the second and the last quarter."""
+    def growth(self, of: Callable[["Memory"], float]) -> float:
+        """Between the medians of the second and the last quarter."""
         quarter = len(self.memory) // 4
         if quarter < 1:
             return 0.0
-        return median(mib for _, mib in self.memory[-quarter:]) - median(
-            mib for _, mib in self.memory[quarter : 2 * quarter]
-        )
+        return median(map(of, self.memory[-quarter:])) - median(map(of, self.memory[quarter : 2 * quarter]))
 
     def slope(self) -> float:
-        """MiB an hour over the second half, by least squares."""
+        """Resident MiB an hour over the second half, by least squares."""
         half = self.memory[len(self.memory) // 2 :]
-        at, of = [seconds for seconds, _ in half], [mib for _, mib in half]
+        at, of = [one.seconds for one in half], [one.resident_mib for one in half]
         mean_at, mean_of = sum(at) / len(at), sum(of) / len(of)
         spread = sum((one - mean_at) ** 2 for one in at) or 1.0
-        return 3600 * sum((a - mean_at) * (b - mean_of) for a, b in half) / spread
+        return 3600 * sum((a - mean_at) * (b - mean_of) for a, b in zip(at, of, strict=True)) / spread
 
     def summary(self) -> str:
         lines = [f"{sum(self.outcomes.values()):,} requests in {self.seconds:.0f} s"]
         lines += [f"  {n:>9,} {name}" for name, n in self.outcomes.most_common()]
         lines += [f"faults of the upstream: {dict(self.faults.most_common())}"]
-        lines += [f"memory: {self.memory[0][1]:.1f} MiB at first, {self.memory[-1][1]:.1f} MiB at last, "]
-        lines[-1] += (
-            f"{self.growth():+.1f} MiB from the second to the last quarter, slope {self.slope():+.1f} MiB/h"
-        )
+        first, last = self.memory[0], self.memory[-1]
+        lines += [
+            "memory, and what was added from the second to the last quarter:",
+            f"  resident       {first.resident_mib:6.1f} to {last.resident_mib:6.1f} MiB, "
+            f"{self.growth(RESIDENT):+.2f} MiB, slope of the second half {self.slope():+.1f} MiB/h",
+            f"  malloc in use  {first.malloc_mib:6.1f} to {last.malloc_mib:6.1f} MiB, "
+            f"{self.growth(MALLOC):+.2f} MiB",
+            f"  Python objects {first.blocks:,} to {last.blocks:,} blocks, {self.growth(BLOCKS):+,.0f}",
+        ]
         lines += [f"wrong or foreign answers: {len(self.wrong)}", f"breaches: {len(self.broken)}"]
         return "\n".join([*lines, *self.wrong[:5], *self.broken[:5]])
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the process has at one moment."""
+
+    seconds: float
+    """Since the start."""
+    resident_mib: float
+    malloc_mib: float
+    """In use; 0.0 where glibc does not tell."""
+    blocks: int
+    """Of Python's own allocator."""
+
+
+RESIDENT, MALLOC, BLOCKS = attrgetter("resident_mib"), attrgetter("malloc_mib"), attrgetter("blocks")
 
 
 class Client:
@@ -273,7 +299,7 @@ def soak(seconds: float, seed: int = 1) -> Soak:
                 result.faults[name] += 1
                 model.will(misdeed)
             if beats % 10 == 0:
-                result.memory.append((monotonic() - began, resident_mib()))
+                result.memory.append(memory_at(monotonic() - began))
                 proxy.records.clear()
             if beats % 20 == 0:
                 model.keys.pop(COMES_AND_GOES, None) or model.keys.update({COMES_AND_GOES: "erin"})
@@ -291,6 +317,27 @@ def soak(seconds: float, seed: int = 1) -> Soak:
     return result
 
 
+class MallocInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`, of all arenas together. Source: mallinfo(3)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def memory_at(seconds: float) -> Memory:
+    in_use = 0
+    if hasattr(LIBC, "mallinfo2"):
+        LIBC.mallinfo2.restype = MallocInfo
+        told = LIBC.mallinfo2()
+        in_use = told.uordblks + told.hblkhd
+    return Memory(seconds, resident_mib(), in_use / 2**20, sys.getallocatedblocks())
+
+
 def resident_mib() -> float:
     found = re.search(r"^VmRSS:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
@@ -304,10 +351,17 @@ def main() -> int:
     given = parser.parse_args()
     result = soak(given.minutes * 60, given.seed)
     print(result.summary())
-    is_flat = given.minutes < 5 or result.growth() <= MOST_GROWTH_MIB
-    if not is_flat:
-        print(f"expected growth of at most {MOST_GROWTH_MIB} MiB, got {result.growth():.1f} MiB")
-    return 0 if is_flat and not result.wrong and not result.broken else 1
+    too_much = [
+        f"expected {what} to grow by at most {most} MiB, got {result.growth(of):.2f} MiB"
+        for what, of, most in (
+            ("resident memory", RESIDENT, MOST_GROWTH_MIB),
+            ("memory in use", MALLOC, MOST_LEAK_MIB),
+        )
+        if given.minutes >= 5 and result.growth(of) > most
+    ]
+    for complaint in too_much:
+        print(complaint)
+    return 1 if too_much or result.wrong or result.broken else 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import logging
 import httpx
 import pytest
 
+from binary_semantic_cache import LearnedPolicy
 from binary_semantic_cache.errors import StoreError
 from binary_semantic_cache.proxy.settings import CacheSettings, ProxySettings
 from binary_semantic_cache.stores.memory import MemoryStore
@@ -135,6 +136,18 @@ def test_a_recent_request_can_be_explained_as_if_it_asked_something_else(watched
     watched.ask(SPAIN)
     explained = told(client.post("/api/explain", json={"recent": 1, "prompt": GIT_TOO}))
     assert explained["verdict"]["hit"] == "semantic"
+
+
+def test_explaining_tells_what_the_learned_policy_makes_of_the_entry(watched, client):
+    watched.ask(GIT_TOO)
+    assert told(client.post("/api/explain", json={"recent": 1}))["learned"] is None
+    learning = Watched(learned=LearnedPolicy(0.01))
+    learning.put(GIT)
+    learning.ask(GIT_TOO)
+    with asking(learning.app) as asked:
+        explained = told(asked.post("/api/explain", json={"recent": 1}))
+    assert explained["verdict"]["reason"] == "learning"
+    assert explained["learned"].endswith("0.990 needed: asked anew")
 
 
 def test_explaining_counts_as_no_request(watched, client):

@@ -102,6 +102,7 @@ class Watched:
     settings: ProxySettings = field(default_factory=ProxySettings)
     ready: object = None
     budget: object = None
+    learned: object = None
 
     def __post_init__(self) -> None:
         self.cache = SemanticCache(
@@ -110,6 +111,7 @@ class Watched:
             threshold=0.7,
             prices={"m-1": (3.0, 15.0)},
             budget=self.budget,
+            learned=self.learned,
         )
         self.recents = Recents()
         self.metrics = Metrics(self.cache)

@@ -63,18 +63,9 @@ class Explanation:
             if candidate.refused is not None and not candidate.vetoes:
                 lines.append(f"{'':37}{candidate.refused.value}")
         if self.learned is not None:
-            lines.append(f"learned    {_outlook(self.learned)}")
+            lines.append(f"learned    {self.learned}")
         lines.append(f"decision   {_decision(self.verdict)}")
         return "\n".join(lines)
-
-
-def _outlook(outlook: Outlook) -> str:
-    known = f"right with {outlook.right:.3f} by {outlook.labels} labels of its own and those of all others"
-    if outlook.on_trial:
-        return f"{known}: fit to be served, and asked anew until the budget is proven"
-    if outlook.served == 0.0:
-        return f"{known}, {outlook.needed:.3f} needed: asked anew"
-    return f"{known}: served in {100 * outlook.served:.0f} of 100 requests, else asked anew"
 
 
 def _decision(verdict: Verdict) -> str:

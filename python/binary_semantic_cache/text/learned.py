@@ -76,6 +76,14 @@ class Outlook:
     labels: int
     """Labels that the entry has by itself."""
 
+    def __str__(self) -> str:
+        known = f"right with {self.right:.3f} by {self.labels} labels of its own and those of all others"
+        if self.on_trial:
+            return f"{known}: fit to be served, and asked anew until the budget is proven"
+        if self.served == 0.0:
+            return f"{known}, {self.needed:.3f} needed: asked anew"
+        return f"{known}: served in {100 * self.served:.0f} of 100 requests, else asked anew"
+
 
 @dataclass(slots=True)
 class _Seen:

@@ -125,6 +125,7 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
         "threshold": explanation.threshold,
         "radius": explanation.radius,
         "candidates": [_candidate_json(candidate) for candidate in explanation.candidates],
+        "learned": None if explanation.learned is None else str(explanation.learned),
         "verdict": told,
     }
 

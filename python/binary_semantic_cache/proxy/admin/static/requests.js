@@ -115,6 +115,7 @@ function explained(explanation) {
     ["A lookup now", now],
     ["Policy", explanation.policy && `${explanation.policy}: exact matches only`],
     ["Exact only", explanation.exact_only],
+    ["Learned", explanation.learned],
     ["Threshold", `cosine ${explanation.threshold.toFixed(3)}, within ${explanation.radius} bits`],
   ]));
   if (!candidates.length) return made;
