@@ -77,6 +77,17 @@ def test_the_demo_answers_as_it_says_and_ends_with_status_0(tmp_path, int8_model
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_demo_with_configured_keys_says_that_it_wants_one_of_them(tmp_path, int8_model):
+    file = tmp_path / "keys.toml"
+    file.write_text(CONFIGURED)
+    with serving("--demo", "--config", str(file), folder=tmp_path) as served:
+        until(lambda: "Bearer $KEY" in served.text, "the commands to try")
+        assert "KEY is one that is configured" in served.text
+        assert "Bearer demo" not in served.text
+        assert chat(served.url, "What is a leap year?", key="demo").status_code == 401
+        assert chat(served.url, "What is a leap year?", key=KEY).status_code == 200
+
+
 def test_the_demo_with_workers_keeps_its_file_elsewhere_and_removes_it(tmp_path, int8_model):
     temporary = tmp_path / "tmp"
     temporary.mkdir()

@@ -140,7 +140,7 @@ def _serve(configuration: "Configuration", settings: "ProxySettings", *, is_demo
         print(f"listening on {started.url}", file=sys.stderr)
         print(banner(started, settings, configuration.warnings), file=sys.stderr, flush=True)
         if is_demo:
-            print(demo_banner(started), file=sys.stderr, flush=True)
+            print(demo_banner(started, settings), file=sys.stderr, flush=True)
 
     return run(settings, announce)
 

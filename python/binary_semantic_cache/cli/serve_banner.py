@@ -44,15 +44,17 @@ def _rows(
         yield "warning", warning
 
 
-def demo_banner(started: "Started") -> str:
+def demo_banner(started: "Started", settings: "ProxySettings") -> str:
     """Commands to try."""
-    lines = ["", "To try, in this order (look at x-bsc-cache in the replies; any key will do):"]
+    is_any = settings.keys.accept == "upstream"
+    key, which = ("demo", "any key will do") if is_any else ("$KEY", "KEY is one that is configured")
+    lines = ["", f"To try, in this order (look at x-bsc-cache in the replies; {which}):"]
     for question, outcome, why in DEMO_QUESTIONS:
         body = f'{{"model": "demo-small", "messages": [{{"role": "user", "content": "{question}"}}]}}'
         lines += [
             "",
             f"  # {why}: x-bsc-cache: {outcome}",
-            f"  curl -si {started.url}/v1/chat/completions -H 'Authorization: Bearer demo' \\",
+            f'  curl -si {started.url}/v1/chat/completions -H "Authorization: Bearer {key}" \\',
             f"    -H 'Content-Type: application/json' -d '{body}'",
         ]
     return "\n".join(lines)
