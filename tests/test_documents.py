@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from embedding_server import EmbeddingServer
+from tiny_classifier import write_classifier
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -50,6 +51,16 @@ def test_the_python_that_would_download_a_model_names_what_there_is():
     for block in blocks:
         compile(block, "docs/embedders.md", "exec")
         exec("\n".join(line for line in block.splitlines() if line.startswith("from ")), {})
+
+
+def test_the_example_of_a_verifier_says_what_the_model_and_the_cache_say(int8_model, tmp_path):
+    folder = write_classifier(tmp_path, {"Where": [-9.0], "can": [9.0]})
+    command = [sys.executable, "-W", "error", str(ROOT / "examples/cross_encoder_verifier.py"), str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 0, result.stderr
+    told = [line.split(" | ") for line in result.stdout.splitlines()]
+    assert [line[1].split()[0] for line in told] == ["1.000", "0.000", "0.500"]
+    assert [line[2] for line in told] == ["a hit", "a miss: verifier", "a hit"]
 
 
 def test_the_readme_example_answers_from_the_cache(int8_model, tmp_path):

@@ -15,6 +15,7 @@
     |   +-- ClosedError         (ValueError)    the cache was closed
     +-- FingerprintError        (ValueError)    made another way: dimension, bits, seed, projection, model
     +-- ReentrantUseError       (RuntimeError)  a finaliser or signal handler used a cache at work
+    +-- VerifierError           (RuntimeError)  a verifier's model could not be loaded or run
     +-- EmbedderError           (RuntimeError)  an embedder could not turn text into vectors
         +-- ModelNotFoundError  (FileNotFoundError)  the local model is not installed
         +-- MissingExtraError   (ImportError)   an optional dependency is not installed
@@ -89,6 +90,10 @@ class FingerprintError(BinarySemanticCacheError, ValueError):
 
 class ReentrantUseError(BinarySemanticCacheError, RuntimeError):
     """A finaliser or signal handler used a cache in the middle of that cache's own work."""
+
+
+class VerifierError(BinarySemanticCacheError, RuntimeError):
+    """The model of a verifier is damaged, is none that compares two texts, or could not be run."""
 
 
 class EmbedderError(BinarySemanticCacheError, RuntimeError):
