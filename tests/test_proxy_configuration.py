@@ -80,6 +80,15 @@ per_minute = 20
 confidence = 0.9
 audit = 0
 
+[cache.verifier]
+folder = "models/nli"
+file_name = "onnx/model_quint8_avx2.onnx"
+label = "entailment"
+least_probability = 0.7
+both_ways = false
+doubt_from = 0.3
+doubt_to = 0.9
+
 [prices]
 "gpt-5.2 \\"x\\"" = {{ input = 1.25, output = 10 }}
 
@@ -489,6 +498,21 @@ def test_what_is_no_host_is_refused(tmp_path, host):
         ("", {"BSC_UPSTREAM_OPENAI_API_KEY": "sk"}, "upstream.openai_api_key: expected keys.accept"),
         ("[cache.budget]\nsample = 0.5", {}, "cache.budget.sample: expected cache.budget.max_wrong with it"),
         ("[cache.learned]\naudit = 0", {}, "cache.learned.audit: expected cache.learned.budget with it"),
+        (
+            "[cache.verifier]\nlabel = 'same'",
+            {},
+            "cache.verifier.label: expected cache.verifier.folder with it",
+        ),
+        (
+            "[cache.verifier]\nfolder = 'x'\nlabel = 'same'\nrefusal_label = 'other'",
+            {},
+            "cache.verifier.label: expected it or cache.verifier.refusal_label, got both",
+        ),
+        (
+            "[cache.verifier]\nfolder = 'x'\ndoubt_from = 0.9\ndoubt_to = 0.5",
+            {},
+            "cache.verifier.doubt_from: expected at most cache.verifier.doubt_to, 0.5, got 0.9",
+        ),
         ("[cache]\njudge = true\nembedder = 'ollama:x'", {}, "cache.judge: expected the local embedder"),
     ],
 )

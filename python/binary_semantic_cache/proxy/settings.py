@@ -100,6 +100,23 @@ class LearnedSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifierSettings:
+    """`[cache.verifier]`: see `CrossEncoder`, and of `Judge` `verify_between`."""
+
+    folder: str | None = None
+    """Left out: no verifier."""
+    file_name: str | None = None
+    label: str | None = None
+    refusal_label: str | None = None
+    least_probability: float = 0.5
+    both_ways: bool = True
+    doubt_from: float = 0.45
+    """With a judge: its probability from which the verifier is asked."""
+    doubt_to: float = 0.95
+    """With a judge: its probability from which an answer is served unasked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
     """`[cache]`: see `SemanticCache` for most of it."""
 
@@ -129,6 +146,7 @@ class CacheSettings:
     """Money for a million input and output tokens, by model."""
     budget: BudgetSettings = field(default_factory=BudgetSettings)
     learned: LearnedSettings = field(default_factory=LearnedSettings)
+    verifier: VerifierSettings = field(default_factory=VerifierSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ class Bounds:
 _PORT = Bounds(0, 65_535)
 _SECONDS = Bounds(0, 1e9, is_open=True)
 _COSINE = Bounds(-1, 1)
+_PROBABILITY = Bounds(0, 1)
 _BYTES = Bounds(1, 2**31 - 1)
 _PER_MINUTE = Bounds(1, 1e6)
 _CONFIDENCE = Bounds(0.5, 0.9999, is_open=True)
@@ -74,6 +75,9 @@ BOUNDS: Mapping[str, Bounds] = {
     "cache.learned.per_minute": _PER_MINUTE,
     "cache.learned.confidence": _CONFIDENCE,
     "cache.learned.audit": Bounds(0, 0.99),
+    "cache.verifier.least_probability": _PROBABILITY,
+    "cache.verifier.doubt_from": _PROBABILITY,
+    "cache.verifier.doubt_to": _PROBABILITY,
     "steering.min_threshold": _COSINE,
     "steering.max_ttl_seconds": _SECONDS,
     "keys.trust_seconds": Bounds(0, 86_400),

@@ -11,7 +11,7 @@ from binary_semantic_cache.proxy.settings import CacheSettings, ProxySettings
 __all__ = ["conflicts", "warnings"]
 
 _LEAST_TOKEN = 16
-_SWITCHES = ("cache.budget.max_wrong", "cache.learned.budget")
+_SWITCHES = ("cache.budget.max_wrong", "cache.learned.budget", "cache.verifier.folder")
 """Keys without which the others of their tables say nothing."""
 
 
@@ -63,6 +63,11 @@ def conflicts(settings: ProxySettings) -> Iterator[str]:
             f'cache.judge: expected the local embedder, which it was trained with, got "{cache.embedder}"; '
             "leave one of them out"
         )
+    if cache.verifier.label is not None and cache.verifier.refusal_label is not None:
+        yield "cache.verifier.label: expected it or cache.verifier.refusal_label, got both; leave one out"
+    low, high = cache.verifier.doubt_from, cache.verifier.doubt_to
+    if low > high:
+        yield f"cache.verifier.doubt_from: expected at most cache.verifier.doubt_to, {high}, got {low}"
     for switch in _SWITCHES:
         table = switch.rpartition(".")[0]
         others = [key for key in KEYS.values() if key.table == table and key.path != switch]
@@ -86,8 +91,11 @@ def warnings(settings: ProxySettings) -> tuple[str, ...]:
         found.append("shadow mode: verdicts are made and told, every request goes to the upstream")
     if settings.cache.mode == "off":
         found.append("the cache is off: every request goes to the upstream")
-    if not settings.cache.semantic and (settings.cache.judge or _judged(settings.cache)):
-        found.append("cache.semantic is false: judge, budget and learned policy have no hits to look at")
+    looking = settings.cache.judge or settings.cache.verifier.folder or _judged(settings.cache)
+    if not settings.cache.semantic and looking:
+        found.append(
+            "cache.semantic is false: judge, verifier, budget and learned policy have no hits to look at"
+        )
     if SAME_ANSWER in _judged(settings.cache):
         found.append(
             f"{SAME_ANSWER} calls two wordings of one answer different: where answers are prose, name a "

@@ -6,12 +6,12 @@ from binary_semantic_cache.embedders import Embedder
 from binary_semantic_cache.embedders.absent import AbsentEmbedder
 from binary_semantic_cache.embedders.from_name import embedder_from
 from binary_semantic_cache.errors import EmbedderError
+from binary_semantic_cache.proxy.processes.comparing import judge_of, verifier_of
 from binary_semantic_cache.proxy.processes.overseeing import budget_of, learned_of
 from binary_semantic_cache.proxy.settings import CacheSettings
 from binary_semantic_cache.stores.sqlite import SQLiteStore
 from binary_semantic_cache.text.guards import Guards
 from binary_semantic_cache.text.identity import parse_identity
-from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.policy import Policy
 from binary_semantic_cache.text.semantic import SemanticCache
 
@@ -33,7 +33,7 @@ def open_cache(settings: CacheSettings) -> SemanticCache:
         EmbedderError: the embedder could not be made: not installed, unknown, without its library.
         FingerprintError: the file was filled with another embedder.
         StoreError: the file could not be opened, or the one that the budget is counted in.
-        ConfigurationError: a judge of answers is not there.
+        ConfigurationError: a judge of answers is not there, or the verifier's model.
     """
     if not settings.semantic:
         return _opened(settings, *_without_embedder(settings))
@@ -51,6 +51,7 @@ def open_cache(settings: CacheSettings) -> SemanticCache:
 def _opened(settings: CacheSettings, embedder: Embedder, code_bits: int, seed: int) -> SemanticCache:
     # Without hits by meaning there is nothing to oversee.
     guards, is_judged = Guards(), settings.judge and settings.semantic
+    verifier = verifier_of(settings.verifier) if settings.semantic else None
     return SemanticCache(
         settings.path or None,
         embedder=embedder,
@@ -62,7 +63,8 @@ def _opened(settings: CacheSettings, embedder: Embedder, code_bits: int, seed: i
         sliding_ttl=settings.sliding_ttl,
         policy=Policy(exact_only=settings.exact_only),
         guards=guards,
-        judge=Judge(guards=guards) if is_judged else None,
+        judge=judge_of(settings.verifier, guards) if is_judged else None,
+        verifier=verifier,
         budget=budget_of(settings.budget) if settings.semantic else None,
         learned=learned_of(settings.learned) if settings.semantic else None,
         mode="shadow" if settings.mode == "shadow" else "on",
