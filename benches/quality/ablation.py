@@ -11,7 +11,7 @@ from binary_semantic_cache import Judge
 from binary_semantic_cache.proof.shares import Point, Share
 from binary_semantic_cache.text.guards import GUARDS
 
-__all__ = ["DOUBTING", "GreyZone", "ablated", "in_doubt"]
+__all__ = ["DOUBTING", "GreyZone", "ablated", "in_doubt", "is_asked", "served_in_doubt"]
 
 DOUBTING = Judge(least_cosine=0.50, verify_between=(0.45, 0.95))
 """A judge that leaves to a verifier what it is not sure of, and so looks further: that of `docs/judge.md`."""
@@ -44,25 +44,29 @@ class GreyZone:
     """It agrees to everything."""
 
 
-def in_doubt(pairs: Sequence[Evidence]) -> GreyZone:
-    """What a verifier behind `DOUBTING` would be asked."""
+def is_asked(judge: Judge, evidence: Evidence) -> bool:
+    """Whether a judge with a grey zone leaves this pair to the verifier."""
+    return _may_pass(judge, evidence) and not judge.is_sure(evidence.probability)
 
-    def may_pass(one: Evidence) -> bool:
-        return outcome(one, DOUBTING.least_cosine) == "semantic" and DOUBTING.may_serve(one.probability)
 
-    def is_asked(one: Evidence) -> bool:
-        return may_pass(one) and not DOUBTING.is_sure(one.probability)
+def served_in_doubt(judge: Judge, evidence: Evidence, *, agrees: bool) -> bool:
+    """Whether the pair is served if the verifier, where it is asked, says so."""
+    if outcome(evidence, judge.least_cosine) == "exact":
+        return True
+    return _may_pass(judge, evidence) and (agrees or not is_asked(judge, evidence))
 
-    def is_served(one: Evidence, *, agrees: bool) -> bool:
-        if outcome(one, DOUBTING.least_cosine) == "exact":
-            return True
-        return may_pass(one) and (agrees or not is_asked(one))
 
+def in_doubt(pairs: Sequence[Evidence], judge: Judge = DOUBTING) -> GreyZone:
+    """What a verifier behind `judge` would be asked."""
     return GreyZone(
-        Share.of(map(is_asked, pairs)),
-        measured(pairs, lambda one: is_served(one, agrees=one.pair.same is True)),
-        measured(pairs, lambda one: is_served(one, agrees=True)),
+        Share.of(is_asked(judge, one) for one in pairs),
+        measured(pairs, lambda one: served_in_doubt(judge, one, agrees=one.pair.same is True)),
+        measured(pairs, lambda one: served_in_doubt(judge, one, agrees=True)),
     )
+
+
+def _may_pass(judge: Judge, evidence: Evidence) -> bool:
+    return outcome(evidence, judge.least_cosine) == "semantic" and judge.may_serve(evidence.probability)
 
 
 def _steps(threshold: float) -> Mapping[str, Serves]:

@@ -10,12 +10,13 @@ from binary_semantic_cache import Hit, Request, SemanticCache
 from binary_semantic_cache.proof.pairs import Messages, requested
 from binary_semantic_cache.proof.remembering import RememberingEmbedder
 
-__all__ = ["WITH_JUDGE", "Verdicts", "ask_cache", "ask_judged_cache"]
+__all__ = ["ANSWER", "WITH_JUDGE", "Verdicts", "ask_cache", "ask_judged_cache", "given"]
 
 WITH_JUDGE = "with judge"
 """The name of a cache that has the shipped judge, too."""
 
-_ANSWER = "the answer to the first prompt"
+ANSWER = "the answer to the first prompt"
+"""What is put."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,12 @@ def ask_cache(embeddings: RememberingEmbedder, pairs: Sequence[Evidence]) -> Ver
     with SemanticCache(embedder=embeddings) as cache:
         for i, evidence in enumerate(pairs):
             scope = {"pair": i}
-            cache.put(_given(evidence.pair.a), _ANSWER, scope=scope)
-            verdict = cache.lookup(_given(evidence.pair.b), scope=scope)
+            cache.put(given(evidence.pair.a), ANSWER, scope=scope)
+            verdict = cache.lookup(given(evidence.pair.b), scope=scope)
             said = verdict.kind if isinstance(verdict, Hit) else verdict.reason.value
             check_equal(evidence.pair.id, "SemanticCache", outcome(evidence, cache.threshold), said)
             if isinstance(verdict, Hit):
-                check_equal(evidence.pair.id, "SemanticCache", _ANSWER, verdict.response)
+                check_equal(evidence.pair.id, "SemanticCache", ANSWER, verdict.response)
             outcomes.append(said)
         return Verdicts(cache.threshold, outcomes)
 
@@ -64,13 +65,14 @@ def ask_judged_cache(embeddings: RememberingEmbedder, pairs: Sequence[Evidence])
     with SemanticCache(embedder=embeddings, judge=JUDGE) as cache:
         for i, evidence in enumerate(pairs):
             scope = {"pair": i}
-            cache.put(_given(evidence.pair.a), _ANSWER, scope=scope)
-            verdict = cache.lookup(_given(evidence.pair.b), scope=scope)
+            cache.put(given(evidence.pair.a), ANSWER, scope=scope)
+            verdict = cache.lookup(given(evidence.pair.b), scope=scope)
             said = verdict.kind if isinstance(verdict, Hit) else verdict.reason.value
             check_equal(evidence.pair.id, f"SemanticCache {WITH_JUDGE}", judged_outcome(evidence), said)
             served.append(bool(verdict))
     return served
 
 
-def _given(side: str | Messages) -> str | Request:
+def given(side: str | Messages) -> str | Request:
+    """One side of a pair as the cache takes it."""
     return side if isinstance(side, str) else requested(side)

@@ -9,7 +9,7 @@ from benches.quality.shipped import WITH_JUDGE
 from binary_semantic_cache.proof.shares import Point, Share
 from binary_semantic_cache.text.guards import GUARDS
 
-__all__ = ["all_tables", "main_table"]
+__all__ = ["all_tables", "main_table", "table", "whole", "with_interval"]
 
 _PRECISIONS = (0.80, 0.90)
 
@@ -42,9 +42,9 @@ def _short(findings: Sequence[Finding]) -> str:
         judged = points.pop(WITH_JUDGE)
         del points["codes"], points["cosine + guards"]
         named = f"{finding.name} ({shipped.served.n:,} / {shipped.traps.n:,})"
-        rows.append([named, _whole(shipped), _both(judged), *map(_both, points.values())])
+        rows.append([named, whole(shipped), _both(judged), *map(_both, points.values())])
     others = ["cosine alone", *findings[0].contenders]
-    return _table(["pairs (should hit / traps)", "as shipped: served / traps", WITH_JUDGE, *others], rows)
+    return table(["pairs (should hit / traps)", "as shipped: served / traps", WITH_JUDGE, *others], rows)
 
 
 def main_table(findings: Sequence[Finding]) -> str:
@@ -58,16 +58,14 @@ def main_table(findings: Sequence[Finding]) -> str:
             ("traps", [point.traps for point in points.values()]),
         ):
             if shares[0].n:
-                rows.append([f"{finding.name}: {label}", f"{shares[0].n:,}", *map(_with_interval, shares)])
-    return _table(["set", "pairs", *columns], rows)
+                rows.append([f"{finding.name}: {label}", f"{shares[0].n:,}", *map(with_interval, shares)])
+    return table(["set", "pairs", *columns], rows)
 
 
 def _ablation(findings: Sequence[Finding]) -> str:
     """A line for each step, a column for each set."""
-    rows = [
-        [step, *(_whole(finding.ablation[step]) for finding in findings)] for step in findings[0].ablation
-    ]
-    return _table(["step: served / traps", *(finding.name for finding in findings)], rows)
+    rows = [[step, *(whole(finding.ablation[step]) for finding in findings)] for step in findings[0].ablation]
+    return table(["step: served / traps", *(finding.name for finding in findings)], rows)
 
 
 def _grey_zone(findings: Sequence[Finding]) -> str:
@@ -75,15 +73,15 @@ def _grey_zone(findings: Sequence[Finding]) -> str:
     rows = [
         [
             finding.name,
-            _with_interval(finding.grey_zone.asked),
-            _whole(finding.decisions[WITH_JUDGE]),
-            _whole(finding.grey_zone.best),
-            _whole(finding.grey_zone.worst),
+            with_interval(finding.grey_zone.asked),
+            whole(finding.decisions[WITH_JUDGE]),
+            whole(finding.grey_zone.best),
+            whole(finding.grey_zone.worst),
         ]
         for finding in findings
     ]
     head = ["set", "asked, of all pairs", f"{WITH_JUDGE}: served / traps", "always right", "always yes"]
-    return f"`{DOUBTING!r}`\n\n{_table(head, rows)}"
+    return f"`{DOUBTING!r}`\n\n{table(head, rows)}"
 
 
 def _published() -> str:
@@ -91,7 +89,7 @@ def _published() -> str:
         [item.contender, item.set_name, _percent(item.served), _percent(item.traps), item.source]
         for item in PUBLISHED
     ]
-    return _table(["contender", "set", "served", "traps", "source"], rows)
+    return table(["contender", "set", "served", "traps", "source"], rows)
 
 
 def _thresholds(findings: Sequence[Finding]) -> str:
@@ -100,7 +98,7 @@ def _thresholds(findings: Sequence[Finding]) -> str:
         [finding.name, *(_bounded(finding.near[threshold]) for threshold in NEAR_THRESHOLDS)]
         for finding in findings
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _bounded(point: Point) -> str:
@@ -124,15 +122,15 @@ def _categories(findings: Sequence[Finding]) -> str:
             ):
                 if shares[0].n:
                     named = f"{finding.name}: {category}, {label}"
-                    rows.append([named, f"{shares[0].n:,}", *map(_with_interval, shares)])
-    return _table(["set: category", "pairs", *names], rows)
+                    rows.append([named, f"{shares[0].n:,}", *map(with_interval, shares)])
+    return table(["set: category", "pairs", *names], rows)
 
 
 def _guards(measured: Sequence[tuple[Finding, Mapping[str, Point]]]) -> str:
     names = [finding.name for finding, _ in measured]
     rows = [[guard, *(_both(points[guard]) for _, points in measured)] for guard in GUARDS]
     rows.append(["*all*", *(_both(finding.decisions["as shipped"]) for finding, _ in measured)])
-    return _table(["guard: served / traps", *names], rows)
+    return table(["guard: served / traps", *names], rows)
 
 
 def _outcomes(findings: Sequence[Finding]) -> str:
@@ -143,17 +141,17 @@ def _outcomes(findings: Sequence[Finding]) -> str:
         for finding, counter in zip(findings, counted, strict=True)
         if counter
     ]
-    return _table(["set", *reasons], rows)
+    return table(["set", *reasons], rows)
 
 
 def _inputs(findings: Sequence[Finding]) -> str:
     """A line for each set, without and with the judge; a column for each way of typing."""
     rows = [
-        [f"{finding.name}, {decision}", *(_whole(points[decision]) for points in finding.inputs.values())]
+        [f"{finding.name}, {decision}", *(whole(points[decision]) for points in finding.inputs.values())]
         for finding in findings
         for decision in ("as shipped", WITH_JUDGE)
     ]
-    return _table(["set: served / traps", *findings[0].inputs], rows)
+    return table(["set: served / traps", *findings[0].inputs], rows)
 
 
 def _recall(findings: Sequence[Finding]) -> str:
@@ -164,7 +162,7 @@ def _recall(findings: Sequence[Finding]) -> str:
         for precision in _PRECISIONS:
             cells = [_best(points, precision) for points in finding.curves.values()]
             rows.append([f"{finding.name}, {precision:.0%}", *cells])
-    return _table(["set, precision", *findings[0].curves], rows)
+    return table(["set, precision", *findings[0].curves], rows)
 
 
 def _shares(finding: Finding) -> tuple[Share, Share]:
@@ -182,21 +180,23 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def _with_interval(share: Share) -> str:
+def with_interval(share: Share) -> str:
+    """Percent, and the ends of the interval."""
     low, high = share.interval
     return f"{100 * share.value:.1f} [{100 * low:.0f}-{100 * high:.0f}]"
 
 
-def _whole(point: Point) -> str:
+def whole(point: Point) -> str:
     """Served and traps with their intervals."""
-    return " / ".join(_with_interval(share) if share.n else "-" for share in (point.served, point.traps))
+    return " / ".join(with_interval(share) if share.n else "-" for share in (point.served, point.traps))
 
 
 def _both(point: Point) -> str:
     return " / ".join(f"{100 * share.value:.1f}" if share.n else "-" for share in (point.served, point.traps))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown, columns aligned."""
     return "\n".join(_lines([list(head), *map(list, rows)]))
 
 

@@ -11,7 +11,7 @@ from training.judge.examples import Examples
 from training.judge.fitting import Fitted
 from training.judge.measuring import area, least_score, served_at
 
-__all__ = ["report"]
+__all__ = ["probabilities_left_out", "report"]
 
 _BOUNDS = (0.03, 0.05, 0.10)
 _SHARES = (0.014, 0.03, 0.05, 0.09)
@@ -29,9 +29,7 @@ def report(own: Examples, sums: NDArray[np.float64], foreign: Examples, judge: F
         judge: trained on all of `own`.
         guards: stand in front.
     """
-    # The same stretch and start as the judge's, so that both are on one scale.
-    slope = judge.for_cosine / Fitted(judge.directions, judge.trees).for_cosine
-    own_scores = np.where(own.passed, logistic(slope * sums + judge.trees.bias), _REFUSED)
+    own_scores = np.where(own.passed, probabilities_left_out(sums, judge), _REFUSED)
     raw = logistic(judge.sums(foreign, guards))
     cosine = _cosines(foreign)
     sources = np.array([pair.domain for pair in foreign.pairs])
@@ -84,6 +82,17 @@ def report(own: Examples, sums: NDArray[np.float64], foreign: Examples, judge: F
         ]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def probabilities_left_out(sums: NDArray[np.float64], judge: Fitted) -> NDArray[np.float64]:
+    """What judges that never saw a pair's domain say of it, on the scale of the judge that saw all.
+
+    Args:
+        sums: what `out_of_fold` gave.
+        judge: trained on all, calibrated.
+    """
+    slope = judge.for_cosine / Fitted(judge.directions, judge.trees).for_cosine
+    return logistic(slope * sums + judge.trees.bias)
 
 
 def _cosines(examples: Examples) -> NDArray[np.float64]:
