@@ -6,7 +6,6 @@ invalidated. An answer says whom it was given to, by which model, and to what: s
 """
 
 import argparse
-import ctypes
 import json
 import random
 import re
@@ -25,7 +24,6 @@ from time import monotonic
 
 import httpx
 
-from binary_semantic_cache.proxy.settings import KnownKey
 from model_misdeeds import (
     altered,
     answers,
@@ -38,8 +36,8 @@ from model_misdeeds import (
     unended,
 )
 from model_server import ModelServer
-from proxy_server import NO_TLS, chat_body, message_body, serving
-from torture import make_cache
+from proxy_server import NO_TLS, chat_body, message_body
+from soaked import Memory, soaked
 
 __all__ = ["Soak", "soak"]
 
@@ -67,7 +65,6 @@ MOST_GROWTH_MIB = 8.0
 MOST_LEAK_MIB = 1.0
 """Of what is in use."""
 SAMPLE_SECONDS = 0.5
-LIBC = ctypes.CDLL(None)
 
 
 def question_of(group: int, filler: str) -> str:
@@ -90,23 +87,15 @@ class Soak:
     """Answers that were not to this question, by this model, for this tenant."""
     broken: list[str] = field(default_factory=list)
     """What a client or the proxy did that it must not."""
-    memory: list["Memory"] = field(default_factory=list)
-    """Of the whole process: clients, proxy and upstream."""
+    memory: list[Memory] = field(default_factory=list)
+    """Of the proxy's process, at equal intervals."""
 
-    def growth(self, of: Callable[["Memory"], float]) -> float:
+    def growth(self, of: Callable[[Memory], float]) -> float:
         """Between the medians of the second and the last quarter."""
         quarter = len(self.memory) // 4
         if quarter < 1:
             return 0.0
         return median(map(of, self.memory[-quarter:])) - median(map(of, self.memory[quarter : 2 * quarter]))
-
-    def slope(self) -> float:
-        """Resident MiB an hour over the second half, by least squares."""
-        half = self.memory[len(self.memory) // 2 :]
-        at, of = [one.seconds for one in half], [one.resident_mib for one in half]
-        mean_at, mean_of = sum(at) / len(at), sum(of) / len(of)
-        spread = sum((one - mean_at) ** 2 for one in at) or 1.0
-        return 3600 * sum((a - mean_at) * (b - mean_of) for a, b in zip(at, of, strict=True)) / spread
 
     def summary(self) -> str:
         lines = [f"{sum(self.outcomes.values()):,} requests in {self.seconds:.0f} s"]
@@ -114,28 +103,15 @@ class Soak:
         lines += [f"faults of the upstream: {dict(self.faults.most_common())}"]
         first, last = self.memory[0], self.memory[-1]
         lines += [
-            "memory, and what was added from the second to the last quarter:",
+            "memory of the proxy, and what was added from the second to the last quarter:",
             f"  resident       {first.resident_mib:6.1f} to {last.resident_mib:6.1f} MiB, "
-            f"{self.growth(RESIDENT):+.2f} MiB, slope of the second half {self.slope():+.1f} MiB/h",
+            f"{self.growth(RESIDENT):+.2f} MiB",
             f"  malloc in use  {first.malloc_mib:6.1f} to {last.malloc_mib:6.1f} MiB, "
             f"{self.growth(MALLOC):+.2f} MiB",
             f"  Python objects {first.blocks:,} to {last.blocks:,} blocks, {self.growth(BLOCKS):+,.0f}",
         ]
         lines += [f"wrong or foreign answers: {len(self.wrong)}", f"breaches: {len(self.broken)}"]
         return "\n".join([*lines, *self.wrong[:5], *self.broken[:5]])
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What the process has at one moment."""
-
-    seconds: float
-    """Since the start."""
-    resident_mib: float
-    malloc_mib: float
-    """In use; 0.0 where glibc does not tell."""
-    blocks: int
-    """Of Python's own allocator."""
 
 
 RESIDENT, MALLOC, BLOCKS = attrgetter("resident_mib"), attrgetter("malloc_mib"), attrgetter("blocks")
@@ -263,24 +239,13 @@ def misdeed_of(rng: random.Random):
 
 
 def soak(seconds: float, seed: int = 1) -> Soak:
-    """Runs it in this process."""
+    """Runs it: the proxy in a process of its own, all else in this one."""
     result, lock, rng = Soak(seconds), threading.Lock(), random.Random(seed)
-    known = tuple(
-        KnownKey(name=name, sha256=sha256(f"sk-{name}".encode()).hexdigest(), tenant="team")
-        for name in ("carol", "dave")
-    )
-    tables = {
-        "keys": {"known": known, "trust_seconds": 1.0},
-        "cache": {"finish_abandoned": True, "timeout_seconds": 5.0},
-    }
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         model = stack.enter_context(ModelServer(keys=dict(OWNERS)))
         model.asked = deque(maxlen=10)  # type: ignore[assignment]
-        cache = stack.enter_context(
-            make_cache(folder / "answers.db", max_entries=ENTRIES, timeout_seconds=5.0)
-        )
-        proxy = stack.enter_context(serving(model, cache, tables))
+        proxy = stack.enter_context(soaked(folder, model.url, ENTRIES))
         began = monotonic()
         crowd = [
             threading.Thread(target=Client(proxy.url, seed * 1000 + n, began + seconds, result, lock).run)
@@ -299,49 +264,21 @@ def soak(seconds: float, seed: int = 1) -> Soak:
                 result.faults[name] += 1
                 model.will(misdeed)
             if beats % 10 == 0:
-                result.memory.append(memory_at(monotonic() - began))
-                proxy.records.clear()
+                result.memory.append(proxy.memory())
             if beats % 20 == 0:
                 model.keys.pop(COMES_AND_GOES, None) or model.keys.update({COMES_AND_GOES: "erin"})
             if beats % 50 == 0:
-                cache.invalidate(scope="tenant:team")
+                proxy.invalidate()
         for one in crowd:
             one.join(120)
             if one.is_alive():
                 result.broken.append("a client did not end")
-        proxy.wait_until_quiet()
-        if len(cache) > ENTRIES + 64:
-            result.broken.append(f"expected at most {ENTRIES} entries, got {len(cache)}")
-        if proxy.app.state.proxy.under_way:
+        entries, under_way = proxy.settle()
+        if entries > ENTRIES + 64:
+            result.broken.append(f"expected at most {ENTRIES} entries, got {entries}")
+        if under_way:
             result.broken.append("a request is still under way")
     return result
-
-
-class MallocInfo(ctypes.Structure):
-    """glibc's `struct mallinfo2`, of all arenas together. Source: mallinfo(3)."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    ]
-
-
-def memory_at(seconds: float) -> Memory:
-    in_use = 0
-    if hasattr(LIBC, "mallinfo2"):
-        LIBC.mallinfo2.restype = MallocInfo
-        told = LIBC.mallinfo2()
-        in_use = told.uordblks + told.hblkhd
-    return Memory(seconds, resident_mib(), in_use / 2**20, sys.getallocatedblocks())
-
-
-def resident_mib() -> float:
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 def main() -> int:
