@@ -62,8 +62,8 @@ ENTRIES = 100
 CALLS_A_FAULT = 12
 MOST_GROWTH_MIB = 8.0
 """Of what the process has from the system, free pieces between those in use included."""
-MOST_LEAK_MIB = 2.0
-"""Of what is in use; SQLite's page caches fill meanwhile, up to 2 MiB a connection."""
+MOST_LEAK_MIB = 1.0
+"""Of what is in use."""
 SAMPLE_SECONDS = 0.5
 
 
