@@ -64,6 +64,8 @@ MOST_GROWTH_MIB = 8.0
 """Of what the process has from the system, free pieces between those in use included."""
 MOST_LEAK_MIB = 1.0
 """Of what is in use."""
+LEAST_MINUTES = 5.0
+"""Of a run whose memory is judged."""
 SAMPLE_SECONDS = 0.5
 
 
@@ -238,14 +240,14 @@ def misdeed_of(rng: random.Random):
     )
 
 
-def soak(seconds: float, seed: int = 1) -> Soak:
-    """Runs it: the proxy in a process of its own, all else in this one."""
+def soak(seconds: float, seed: int = 1, *, aged: bool = False) -> Soak:
+    """Runs it: the proxy in a process of its own, all else in this one; `aged` is of `soaked`."""
     result, lock, rng = Soak(seconds), threading.Lock(), random.Random(seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         model = stack.enter_context(ModelServer(keys=dict(OWNERS)))
         model.asked = deque(maxlen=10)  # type: ignore[assignment]
-        proxy = stack.enter_context(soaked(folder, model.url, ENTRIES))
+        proxy = stack.enter_context(soaked(folder, model.url, ENTRIES, aged=aged))
         began = monotonic()
         crowd = [
             threading.Thread(target=Client(proxy.url, seed * 1000 + n, began + seconds, result, lock).run)
@@ -286,7 +288,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    result = soak(given.minutes * 60, given.seed)
+    result = soak(given.minutes * 60, given.seed, aged=given.minutes >= LEAST_MINUTES)
     print(result.summary())
     too_much = [
         f"expected {what} to grow by at most {most} MiB, got {result.growth(of):.2f} MiB"
@@ -294,7 +296,7 @@ def main() -> int:
             ("resident memory", RESIDENT, MOST_GROWTH_MIB),
             ("memory in use", MALLOC, MOST_LEAK_MIB),
         )
-        if given.minutes >= 5 and result.growth(of) > most
+        if given.minutes >= LEAST_MINUTES and result.growth(of) > most
     ]
     for complaint in too_much:
         print(complaint)

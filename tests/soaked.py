@@ -1,24 +1,29 @@
 """The proxy of a soak, in a process of its own: its memory apart from that of clients and upstream."""
 
-import ctypes
 import multiprocessing
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from binary_semantic_cache.proxy.processes.allocator import keep_memory_level
 from binary_semantic_cache.proxy.settings import KnownKey
+from malloc_told import told
 from proxy_server import serving
 from torture import make_cache
 
 __all__ = ["Memory", "Soaked", "soaked"]
 
 _SECONDS = 120.0
+_AGEING_SECONDS = 900.0
+_PUTS_OF_AGE = 90_000
+"""Two lines of the store's log each; as it is cut to 100,000 lines when 65,536 came since the last time, it has
+been at its longest then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +63,22 @@ class Soaked:
 
 
 @contextmanager
-def soaked(folder: Path, upstream: str, max_entries: int) -> Iterator[Soaked]:
-    """The proxy in front of `upstream`, its answers in `folder`; it ends with the context."""
+def soaked(folder: Path, upstream: str, max_entries: int, *, aged: bool) -> Iterator[Soaked]:
+    """The proxy in front of `upstream`, its answers in `folder`; it ends with the context.
+
+    Args:
+        folder: of the cache's file.
+        upstream: its address.
+        max_entries: of the cache.
+        aged: whether the file has its past: its log fills SQLite's page cache, which is no leak.
+    """
     spawning = multiprocessing.get_context("spawn")
     mine, its = spawning.Pipe()
-    process = spawning.Process(target=_run, args=(its, folder, upstream, max_entries), daemon=True)
+    process = spawning.Process(target=_run, args=(its, folder, upstream, max_entries, aged), daemon=True)
     process.start()
     its.close()
     try:
-        assert mine.poll(_SECONDS), "the proxy did not start"
+        assert mine.poll(_AGEING_SECONDS if aged else _SECONDS), "the proxy did not start"
         yield Soaked(mine.recv(), mine)
     finally:
         mine.close()
@@ -76,7 +88,8 @@ def soaked(folder: Path, upstream: str, max_entries: int) -> Iterator[Soaked]:
         assert process.exitcode == 0, f"the proxy ended with {process.exitcode}"
 
 
-def _run(connection: Connection, folder: Path, upstream: str, max_entries: int) -> None:
+def _run(connection: Connection, folder: Path, upstream: str, max_entries: int, aged: bool) -> None:
+    keep_memory_level()
     known = tuple(
         KnownKey(name=name, sha256=sha256(f"sk-{name}".encode()).hexdigest(), tenant="team")
         for name in ("carol", "dave")
@@ -85,10 +98,13 @@ def _run(connection: Connection, folder: Path, upstream: str, max_entries: int) 
         "keys": {"known": known, "trust_seconds": 1.0},
         "cache": {"finish_abandoned": True, "timeout_seconds": 5.0},
     }
-    with (
-        make_cache(folder / "answers.db", max_entries=max_entries, timeout_seconds=5.0) as cache,
-        serving(upstream, cache, tables) as proxy,
-    ):
+    with ExitStack() as stack:
+        cache = stack.enter_context(
+            make_cache(folder / "answers.db", max_entries=max_entries, timeout_seconds=5.0)
+        )
+        for number in range(_PUTS_OF_AGE if aged else 0):
+            cache.put("how old is it", str(number))
+        proxy = stack.enter_context(serving(upstream, cache, tables))
         connection.send(proxy.url)
         while True:
             try:
@@ -105,27 +121,7 @@ def _run(connection: Connection, folder: Path, upstream: str, max_entries: int) 
                 connection.send((len(cache), proxy.app.state.proxy.under_way))
 
 
-class _MallocInfo(ctypes.Structure):
-    """glibc's `struct mallinfo2`, of all arenas together. Source: mallinfo(3)."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    ]
-
-
-_LIBC = ctypes.CDLL(None)
-
-
 def _memory() -> Memory:
-    in_use = 0
-    if hasattr(_LIBC, "mallinfo2"):
-        _LIBC.mallinfo2.restype = _MallocInfo
-        told = _LIBC.mallinfo2()
-        in_use = told.uordblks + told.hblkhd
     found = re.search(r"^VmRSS:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
-    return Memory(int(found[1]) / 1024, in_use / 2**20, sys.getallocatedblocks())
+    return Memory(int(found[1]) / 1024, told().used_bytes / 2**20, sys.getallocatedblocks())

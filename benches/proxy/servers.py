@@ -19,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from binary_semantic_cache.proxy.app import create_app
+from binary_semantic_cache.proxy.processes.allocator import keep_memory_level
 from binary_semantic_cache.proxy.processes.listening import bound_socket
 from binary_semantic_cache.proxy.settings import CacheSettings, ProxySettings, UpstreamSettings
 from binary_semantic_cache.text.semantic import SemanticCache
@@ -77,6 +78,7 @@ def small(upstream: str, folder: Path) -> Any:
 
 
 def _proxy(upstream: str, cache: SemanticCache) -> Any:
+    keep_memory_level()
     settings = ProxySettings(
         upstream=UpstreamSettings(openai=f"{upstream}/v1", anthropic=upstream), cache=CacheSettings()
     )

@@ -108,6 +108,8 @@ class Serving:
             access_log=False,
             interface="asgi3",
             lifespan="on",
+            # Not whichever parser is installed: this one bounds the headers of a request.
+            http="h11",
             ws="none",
             # Whose address counts is who is connected: nobody needs to be believed about it.
             proxy_headers=False,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from binary_semantic_cache.proxy.admin.app import create_admin_app
 from binary_semantic_cache.proxy.admin.reading import store_answers
+from binary_semantic_cache.proxy.processes.allocator import keep_memory_level
 from binary_semantic_cache.proxy.processes.assembly import Requests, serve_requests, shared_metrics
 from binary_semantic_cache.proxy.processes.ending import Ending
 from binary_semantic_cache.proxy.processes.listening import Serving, bound_socket, url_of
@@ -59,6 +60,7 @@ def run(settings: ProxySettings, announce: Announce) -> int:
         ConfigurationError: a port cannot be had.
         BinarySemanticCacheError: the cache cannot be opened; see `open_cache`.
     """
+    keep_memory_level()
     server = settings.server
     with (
         bound_socket(server.host, server.port, "server.port") as bound,

@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 
 from binary_semantic_cache.errors import BinarySemanticCacheError
+from binary_semantic_cache.proxy.processes.allocator import keep_memory_level
 from binary_semantic_cache.proxy.processes.assembly import Requests, serve_requests
 from binary_semantic_cache.proxy.processes.ending import Ending
 from binary_semantic_cache.proxy.processes.opening import open_cache
@@ -25,6 +26,7 @@ __all__ = ["main"]
 
 def main() -> int:
     """Serves until told to end; the exit status."""
+    keep_memory_level()
     control, bound, records = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
     records.setblocking(False)
     settings = read_settings(control)
