@@ -22,8 +22,7 @@ __all__ = ["Memory", "Soaked", "soaked"]
 _SECONDS = 120.0
 _AGEING_SECONDS = 900.0
 _PUTS_OF_AGE = 90_000
-"""Two lines of the store's log each; as it is cut to 100,000 lines when 65,536 came since the last time, it has
-been at its longest then."""
+"""Two lines of the store's log each, which is cut to 100,000 at 165,536: so it has been at its longest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""`bsc serve` as it is wherever it is started: its memory, and what of other packages it takes."""
+
+import hashlib
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from malloc_told import is_told
+from served import KEY, SlowUpstream, get, serving
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")
+
+CONFIGURED = f"""
+[keys]
+accept = "configured"
+[[keys.known]]
+name = "ann"
+sha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"
+[cache]
+semantic = false
+"""
+TELLING_AT_THE_END = """
+import atexit, ctypes, os, pathlib, sys
+
+def tell():
+    from malloc_told import told
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.free(libc.malloc(16 << 20))
+    before = told().heap_bytes
+    assert all(libc.malloc(256 << 10) for _ in range(50))
+    pathlib.Path(f"heap-{os.getpid()}").write_text(str(told().heap_bytes - before))
+
+atexit.register(tell)
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    with SlowUpstream() as upstream:
+        (tmp_path / "bsc.toml").write_text(CONFIGURED)
+        yield ["--config", "bsc.toml", "--upstream-openai", upstream.url]
+
+
+def modules(folder, **sources):
+    """An environment in which these modules are found first, and those of the tests."""
+    for name, source in sources.items():
+        (folder / f"{name}.py").write_text(source)
+    path = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(path)}
+
+
+@pytest.mark.skipif(not is_told(), reason="the C library's malloc does not tell of itself")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_process_takes_what_asyncio_receives_into_from_its_heap(tmp_path, arguments, workers):
+    environment = modules(tmp_path, sitecustomize=TELLING_AT_THE_END)
+    with serving(*arguments, "--workers", workers, folder=tmp_path, environment=environment) as served:
+        processes = [served.process.pid, *(served.workers() if workers == "2" else ())]
+        served.process.send_signal(signal.SIGTERM)
+        assert served.end() == 0
+    assert len(processes) == (3 if workers == "2" else 1)
+    grown = [int((tmp_path / f"heap-{process}").read_text()) for process in processes]
+    assert grown == [0] * len(processes)
+
+
+def test_requests_are_parsed_by_h11_whatever_else_is_installed(tmp_path, arguments):
+    environment = modules(tmp_path, httptools="raise SystemExit('httptools was imported')")
+    with serving(*arguments, folder=tmp_path, environment=environment) as served:
+        assert get(served.url, "/healthz").status_code == 200
+
+
+def test_headers_without_an_end_are_refused(tmp_path, arguments):
+    with serving(*arguments, folder=tmp_path) as served:
+        address = urlsplit(served.url)
+        with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+            # It may hang up before all of it has come, and before its word of it is read.
+            said = b"HTTP/1.1 400 "
+            with suppress(ConnectionError):
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: " + b"x" * 2**20)
+                said = connection.recv(100)
+        assert said.startswith(b"HTTP/1.1 400 ")
+        assert get(served.url, "/healthz").status_code == 200
