@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binary_semantic_cache.embedders.arguments import check_count, check_name
+from binary_semantic_cache.embedders.quiet_runtime import keep_onnxruntime_quiet
 from binary_semantic_cache.embedders.texts import checked_texts
 from binary_semantic_cache.embedders.vectors import unit_vectors
 from binary_semantic_cache.errors import EmbedderError, InvalidValueError, MissingExtraError
@@ -187,6 +188,7 @@ class FastEmbedEmbedder:
 
 
 def _import_class() -> Any:
+    keep_onnxruntime_quiet()
     try:
         from fastembed import TextEmbedding
     except ImportError as exc:

@@ -15,6 +15,7 @@ from binary_semantic_cache.embedders.model_folder import (
     Manifest,
     read_verified,
 )
+from binary_semantic_cache.embedders.quiet_runtime import keep_onnxruntime_quiet
 from binary_semantic_cache.errors import EmbedderError, InvalidValueError, MissingExtraError
 
 __all__ = ["INSTALL_EXTRA", "OnnxModel", "import_runtime"]
@@ -90,11 +91,12 @@ class OnnxModel:
 
 
 def import_runtime() -> tuple[Any, Any]:
-    """The packages onnxruntime and tokenizers.
+    """The packages onnxruntime, which reports nothing, and tokenizers.
 
     Raises:
         MissingExtraError: one of them is not installed.
     """
+    keep_onnxruntime_quiet()
     try:
         import onnxruntime
         import tokenizers
