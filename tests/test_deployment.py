@@ -50,3 +50,12 @@ def test_what_the_image_is_built_from_is_not_ignored():
     assert "!LICENSE" in ignored
     extras = re.search(r"\.whl\)\[([\w,]+)\]", DOCKERFILE.read_text())[1].split(",")
     assert set(extras) <= set(project["optional-dependencies"])
+
+
+def test_the_image_runs_as_a_user_that_is_seen_not_to_be_root():
+    # Kubernetes refuses a name under runAsNonRoot; the number must be the one that `/data` was made for.
+    text = DOCKERFILE.read_text()
+    users = re.findall(r"^USER (\d+):(\d+)$", text, re.MULTILINE)
+    made = re.search(r"useradd --uid (\d+)", text)[1]
+    assert users == [(made, made)]
+    assert made != "0"
