@@ -30,6 +30,16 @@ def test_the_unit_is_stopped_later_than_the_proxy_ends_by_itself():
     assert stop_seconds > ServerSettings().shutdown_seconds + ServerSettings().drain_seconds + 5
 
 
+def test_a_proxy_that_cannot_start_reaches_the_limit_of_the_unit():
+    text = UNIT.read_text()
+    interval, burst, pause = (
+        float(re.search(rf"^{name}=(\d+)$", text, re.M)[1])
+        for name in ("StartLimitIntervalSec", "StartLimitBurst", "RestartSec")
+    )
+    seconds_to_fail = 8  # on a slow machine; one or two elsewhere
+    assert burst * (pause + seconds_to_fail) < interval
+
+
 @pytest.mark.parametrize(
     "path", [UNIT, DOCKERFILE, ROOT / "docs" / "proxy-running.md"], ids=lambda path: path.name
 )
