@@ -9,7 +9,7 @@ from semantic_caches import make
 settings.register_profile("ordinary", deadline=None, max_examples=100)
 settings.load_profile("ordinary")
 
-pytest_plugins = ["model_fixture"]
+pytest_plugins = ["embedding_libraries", "filled_caches", "http_embedders", "model_fixture"]
 
 
 @pytest.fixture(params=["scalar", "popcnt", "avx2", "avx512", "neon"])

@@ -13,7 +13,7 @@ from binary_semantic_cache.cli.main import main
 from binary_semantic_cache.text.adopting import adopt
 from binary_semantic_cache.text.semantic import SemanticCache
 from binary_semantic_cache.vector.archive.answers import read_answers
-from test_exchange import NEAR, QUESTION, make
+from filled_caches import NEAR, QUESTION, make
 from test_phase1 import HOSTILE, Runs
 from test_verify import findings
 from words import WordEmbedder

@@ -9,15 +9,8 @@ from binary_semantic_cache import errors
 from binary_semantic_cache.cli.main import main
 from binary_semantic_cache.cli.shown import age, safe, size
 from binary_semantic_cache.stores.inspect import figures, listed
-from test_exchange import QUESTION, fill, make
+from filled_caches import QUESTION, make
 from test_verify import names
-
-
-@pytest.fixture
-def filled(tmp_path):
-    path = tmp_path / "c.db"
-    fill(path)
-    return path
 
 
 def test_figures_count_what_is_there(filled):

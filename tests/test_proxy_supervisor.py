@@ -14,7 +14,7 @@ from binary_semantic_cache.proxy.processes.listening import bound_socket
 from binary_semantic_cache.proxy.processes.relay import record_sockets
 from binary_semantic_cache.proxy.processes.settings_travel import packed_settings, read_settings
 from binary_semantic_cache.proxy.settings import ProxySettings, ServerSettings
-from test_proxy_configuration import EVERYTHING, read
+from proxy_configurations import EVERYTHING, read
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="workers need a POSIX system")
 

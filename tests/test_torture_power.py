@@ -16,7 +16,7 @@ from binary_semantic_cache.stores import sqlite_lease
 from binary_semantic_cache.stores.sqlite import SQLiteStore
 from binary_semantic_cache.text.semantic import SemanticCache
 from disk import Call, Disk, calls_of
-from test_stores import packed_state
+from stored_entries import packed_state
 from torture import (
     FINGERPRINT,
     FOLDER,

@@ -17,7 +17,7 @@ from binary_semantic_cache.stores.sqlite import SQLiteStore
 from binary_semantic_cache.stores.sqlite_lease import LEASE_SECONDS, Lease, UpkeepTakenError
 from binary_semantic_cache.stores.verify import verify
 from binary_semantic_cache.text.soundness import entry_checks
-from test_stores import packed_state
+from stored_entries import packed_state
 from torture import FINGERPRINT, GONE, apart, raw_entry, raw_key, state
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

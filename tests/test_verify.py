@@ -16,19 +16,12 @@ from binary_semantic_cache.stores.sqlite_rows import checksum_of
 from binary_semantic_cache.stores.verify import repair, verify
 from binary_semantic_cache.text.soundness import entry_checks
 from binary_semantic_cache.text.vectors import unpack
-from test_exchange import NEAR, QUESTION, content, fill, make
+from filled_caches import NEAR, QUESTION, content, make
 from words import WordEmbedder
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.fixture
-def filled(tmp_path):
-    path = tmp_path / "c.db"
-    fill(path)
-    return path
 
 
 def change(path, *statements):

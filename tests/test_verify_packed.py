@@ -8,8 +8,8 @@ from binary_semantic_cache.stores import sqlite_packing
 from binary_semantic_cache.stores.sqlite import SQLiteStore
 from binary_semantic_cache.stores.verify import repair
 from binary_semantic_cache.text.soundness import entry_checks
-from test_exchange import NEAR, QUESTION, content, make
-from test_stores import packed_state, state
+from filled_caches import NEAR, QUESTION, content, make
+from stored_entries import packed_state, state
 from test_verify import change, findings, large, large_file, overwrite, pages_of
 
 __all__ = ["large", "large_file"]  # fixtures
