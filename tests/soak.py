@@ -60,7 +60,7 @@ CLIENTS = 6
 QUESTIONS = 40
 ENTRIES = 100
 CALLS_A_FAULT = 12
-MOST_GROWTH_MIB = 8.0
+MOST_GROWTH_MIB = 4.0
 """Of what the process has from the system, free pieces between those in use included."""
 MOST_LEAK_MIB = 1.0
 """Of what is in use."""
