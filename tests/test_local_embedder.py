@@ -252,6 +252,9 @@ def test_the_hint_of_a_missing_model_names_the_command_for_that_model(tmp_path, 
         LocalEmbedder(precision="float32")
     with pytest.raises(ModelNotFoundError, match=rf"bsc model install --folder {tmp_path}/other$"):
         LocalEmbedder(tmp_path / "other")
+    monkeypatch.setenv("BSC_MODEL_DIR", f"{tmp_path}/of a service")
+    with pytest.raises(ModelNotFoundError, match=rf"bsc model install --folder '{tmp_path}/of a service'$"):
+        LocalEmbedder()
 
 
 def test_an_unknown_runtime_is_refused_by_name(int8_model):

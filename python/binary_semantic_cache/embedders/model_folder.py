@@ -165,10 +165,12 @@ def read_verified(folder: Path, name: str, manifest: Manifest) -> bytes:
 def _install_command(folder: Path) -> str:
     """The command that puts a model into `folder`."""
     command = "bsc model install"
-    if folder == default_model_folder("int8"):
-        return command
-    if folder == default_model_folder("float32"):
-        return f"{command} --precision float32"
+    # Whoever reads this in a service's journal lacks the service's environment, which may name the folder.
+    if not os.environ.get("BSC_MODEL_DIR"):
+        if folder == default_model_folder("int8"):
+            return command
+        if folder == default_model_folder("float32"):
+            return f"{command} --precision float32"
     return f"{command} --folder {shlex.quote(str(folder))}"
 
 
