@@ -1,5 +1,7 @@
 """Fixtures that more than one file uses."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +10,10 @@ from semantic_caches import make
 
 settings.register_profile("ordinary", deadline=None, max_examples=100)
 settings.load_profile("ordinary")
+
+# In the background of a shell Ctrl-C is ignored, and would be by all programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["embedding_libraries", "filled_caches", "http_embedders", "model_fixture"]
 

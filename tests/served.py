@@ -1,5 +1,6 @@
 """`bsc serve` as a real process, and an upstream whose stream waits until it is let go on."""
 
+import hashlib
 import json
 import os
 import re
@@ -16,11 +17,31 @@ from urllib.parse import urlsplit
 
 import httpx
 
-__all__ = ["KEY", "TOKEN", "Served", "SlowUpstream", "asking", "chat", "get", "serving", "until"]
+__all__ = [
+    "BSC",
+    "CONFIGURED",
+    "KEY",
+    "TOKEN",
+    "Served",
+    "SlowUpstream",
+    "asking",
+    "chat",
+    "get",
+    "serving",
+    "until",
+]
 
 BSC = [sys.executable, "-m", "binary_semantic_cache.cli.main"]
 KEY = "sk-canary-of-a-caller"
 TOKEN = "canary-of-the-admin-token"
+CONFIGURED = f"""\
+[keys]
+accept = "configured"
+[[keys.known]]
+name = "ann"
+sha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"
+"""
+"""The file of a proxy that serves `KEY` alone."""
 _LONGEST_SECONDS = 120.0
 
 

@@ -13,17 +13,9 @@ import pytest
 
 from binary_semantic_cache.cli.serve_banner import DEMO_QUESTIONS
 from binary_semantic_cache.proxy.processes.listening import bound_socket
-from served import BSC, KEY, TOKEN, SlowUpstream, asking, chat, get, serving, until
+from served import BSC, CONFIGURED, KEY, TOKEN, SlowUpstream, asking, chat, get, serving, until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")
-
-CONFIGURED = f"""
-[keys]
-accept = "configured"
-[[keys.known]]
-name = "ann"
-sha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"
-"""
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`bsc serve` as it is wherever it is started: its memory, and what of other packages it takes."""
 
-import hashlib
 import os
 import signal
 import socket
@@ -11,19 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from malloc_told import is_told
-from served import KEY, SlowUpstream, get, serving
+from served import CONFIGURED, SlowUpstream, get, serving
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")
 
-CONFIGURED = f"""
-[keys]
-accept = "configured"
-[[keys.known]]
-name = "ann"
-sha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"
-[cache]
-semantic = false
-"""
 TELLING_AT_THE_END = """
 import atexit, ctypes, os, pathlib, sys
 
@@ -44,7 +34,7 @@ atexit.register(tell)
 @pytest.fixture
 def arguments(tmp_path):
     with SlowUpstream() as upstream:
-        (tmp_path / "bsc.toml").write_text(CONFIGURED)
+        (tmp_path / "bsc.toml").write_text(CONFIGURED + "[cache]\nsemantic = false\n")
         yield ["--config", "bsc.toml", "--upstream-openai", upstream.url]
 
 
