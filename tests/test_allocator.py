@@ -26,6 +26,8 @@ for _ in range(50):
 print(is_set, told().heap_bytes - before)
 """
 TAKEN = 50 * 256 * 1024
+FEW = TAKEN // 8
+"""By this the heap may grow on another account, or not grow, as some blocks find room that it had."""
 
 
 def taking(*arguments: str, **environment: str) -> tuple[str, int]:
@@ -46,11 +48,13 @@ def taking(*arguments: str, **environment: str) -> tuple[str, int]:
 def test_the_heap_grows_by_such_blocks_if_nothing_is_done():
     is_set, grown = taking()
     assert is_set == "False"
-    assert grown >= TAKEN
+    assert grown > TAKEN - FEW
 
 
 def test_the_heap_stays_as_it_is_once_sizes_are_fixed():
-    assert taking("level") == ("True", 0)
+    is_set, grown = taking("level")
+    assert is_set == "True"
+    assert grown < FEW
 
 
 @pytest.mark.parametrize(
@@ -65,4 +69,5 @@ def test_options_of_the_environment_are_left_alone(environment):
 
 def test_an_option_that_is_not_of_malloc_does_not_count():
     is_set, grown = taking("level", GLIBC_TUNABLES="glibc.pthread.rseq=0")
-    assert (is_set, grown) == ("True", 0)
+    assert is_set == "True"
+    assert grown < FEW

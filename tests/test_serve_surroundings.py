@@ -55,7 +55,7 @@ def test_no_process_takes_what_asyncio_receives_into_from_its_heap(tmp_path, arg
         assert served.end() == 0
     assert len(processes) == (3 if workers == "2" else 1)
     grown = [int((tmp_path / f"heap-{process}").read_text()) for process in processes]
-    assert grown == [0] * len(processes)
+    assert max(grown) < 1 << 20, "of 12.5 MiB taken"
 
 
 def test_requests_are_parsed_by_h11_whatever_else_is_installed(tmp_path, arguments):
