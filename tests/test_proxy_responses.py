@@ -162,3 +162,16 @@ def test_what_is_asked_of_a_response_by_its_id_passes(model, proxy):
         cancelled = http.post("/v1/responses/resp_1/cancel")
     assert [reply.json()["method"] for reply in (got, gone, cancelled)] == ["GET", "DELETE", "POST"]
     assert {headers_of(reply)["cache"] for reply in (got, gone, cancelled)} == {"bypass"}
+
+
+@pytest.mark.parametrize("more", [{"conversation": "conv_1"}, {"background": True}], ids=str)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_adds_to_what_the_provider_keeps_is_asked_each_time(model, client, more, stream):
+    told = []
+    for _ in range(2):
+        client.settled()
+        raw = client.responses.with_raw_response.create(model="trial", input="continue", stream=stream, **more)
+        raw.http_response.read()
+        told.append((headers_of(raw)["cache"], headers_of(raw)["reason"]))
+    assert told == [("bypass", "not_repeatable")] * 2
+    assert model.calls == 2

@@ -300,6 +300,19 @@ def test_a_request_that_continues_a_state_elsewhere_is_exact_only(request_: Requ
     assert request_.exact_only is ExactOnly.STATE
 
 
+@pytest.mark.parametrize(
+    "more", [{"conversation": "c"}, {"conversation": {"id": "c"}}, {"background": True}], ids=str
+)
+def test_a_request_that_adds_to_what_the_provider_keeps_is_not_repeatable(more: dict[str, Any]) -> None:
+    assert not of_responses("continue", **more).is_repeatable
+    assert not Request.from_openai_responses({"prompt": {"id": "p"}, **more}).is_repeatable
+
+
+def test_a_request_that_only_reads_what_the_provider_keeps_is_repeatable() -> None:
+    assert all(of_responses("q", **more).is_repeatable for more in ({}, {"previous_response_id": "r"}))
+    assert of_responses("q", conversation=None, background=False).is_repeatable
+
+
 TEXTLESS = [
     of_chat(user("q"), assistant("a")),
     of_chat({"role": "system", "content": "s"}),

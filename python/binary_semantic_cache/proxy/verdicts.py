@@ -180,6 +180,8 @@ class Verdicts:
             request = api.request(body)
         except BinarySemanticCacheError:
             return Asked(body, None, is_stream, reason="unreadable")
+        if not request.is_repeatable:
+            return Asked(body, None, is_stream, reason="not_repeatable")
         if len(request.text) > self._limits.max_prompt_chars:
             return Asked(body, None, is_stream, reason="too_long")
         if extra:

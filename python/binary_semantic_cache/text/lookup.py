@@ -25,12 +25,14 @@ from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.vectors import radius
 from binary_semantic_cache.text.verdict import Candidate, Hit, Miss, MissReason, Verdict
 
-__all__ = ["NO_PAIR", "Asked", "Lookup"]
+__all__ = ["NOT_REPEATABLE", "NO_PAIR", "Asked", "Lookup"]
 
 _logger = logging.getLogger(__name__)
 
 NO_PAIR = bytes(16)
 """Stands in the id of an exact hit, where no two prompts were matched."""
+NOT_REPEATABLE = (MissReason.UNUSABLE, "not repeatable")
+"""Why nothing is served for a request that asks something else each time."""
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class Asked:
     """Why it is not matched by meaning, as far as that is known."""
     question: Question
     coded: CodedText | None = None
+    is_repeatable: bool = True
+    """See `Request.is_repeatable`."""
 
 
 class Lookup:
@@ -85,16 +89,17 @@ class Lookup:
         fingerprint = self._fingerprinter.of(prompt, scope)
         why: tuple[MissReason, str] | None = None
         model = None
+        is_repeatable = True
         if exact_only or not self._coder.embeds:
             why = MissReason.EXACT_ONLY, "as asked" if exact_only else "no_embedder"
         if isinstance(prompt, Request):
-            model = prompt.model
+            model, is_repeatable = prompt.model, prompt.is_repeatable
             if prompt.exact_only is not None:
                 why = MissReason.EXACT_ONLY, prompt.exact_only.value
         elif not fingerprint.text:
             why = MissReason.EXACT_ONLY, "no_text"
         question = Question(fingerprint.key, fingerprint.text, prompt, scope)
-        return Asked(fingerprint, model, why, question)
+        return Asked(fingerprint, model, why, question, is_repeatable=is_repeatable)
 
     def exact(self, asked: Asked, deadline: float) -> Hit | None:
         """The answer to the very same request, if it may be served. Raises `UnavailableError`."""
@@ -140,9 +145,9 @@ class Lookup:
         """Every step of the decision; no entry is used by it. Raises `StoreError`, `EmbedderError`."""
         asked, deadline = self.asked(prompt, scope), monotonic() + self._timeout_seconds
         self.classify(asked)
-        why = asked.exact_only
+        why = asked.exact_only if asked.is_repeatable else NOT_REPEATABLE
         try:
-            stored = self._found(asked, self._clock.now(), deadline)
+            stored = self._found(asked, self._clock.now(), deadline) if asked.is_repeatable else None
         except UnavailableError as exc:
             raise StoreError(str(exc)) from exc
         judgement = None

@@ -11,7 +11,7 @@ of one plain text part.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
@@ -48,6 +48,9 @@ class Request:
     """Why this is never matched by meaning; `None` where it may be."""
     model: str | None = None
     """The model asked, for prices; it is part of the context too."""
+    is_repeatable: bool = True
+    """Whether the same request, sent again, asks the same. False where it adds to a conversation that the
+    provider keeps, or starts work there: such a request is never answered from a cache, nor its answer kept."""
 
     @classmethod
     def from_prompt(
@@ -86,16 +89,23 @@ class Request:
 
     @classmethod
     def from_openai_responses(cls, body: Body) -> "Request":
-        """A body of OpenAI's `responses`. Raises as `from_openai_chat`."""
+        """A body of OpenAI's `responses`. Raises as `from_openai_chat`.
+
+        With `conversation` or `background` it is not repeatable: the turns before stand on the provider's
+        server and are others each time, or the answer is a job that the caller waits for there.
+        """
         rest = _opened(body)
+        is_repeatable = rest.get("conversation") is None and not rest.get("background")
         state = any(rest.get(name) is not None for name in ("previous_response_id", "conversation", "prompt"))
         reasons = {ExactOnly.STATE} if state else set()
         if isinstance(rest.get("input"), str):
             rest["input"] = [{"role": "user", "content": rest["input"]}]
         if rest.get("input") is None and state:
-            return _request("openai.responses", rest, "", reasons)
-        turns = _turns(rest, RESPONSES)
-        return _request("openai.responses", rest, turns.text, turns.reasons | reasons)
+            asked = _request("openai.responses", rest, "", reasons)
+        else:
+            turns = _turns(rest, RESPONSES)
+            asked = _request("openai.responses", rest, turns.text, turns.reasons | reasons)
+        return asked if is_repeatable else replace(asked, is_repeatable=False)
 
     @classmethod
     def from_openai_completion(cls, body: Body) -> "Request":

@@ -31,7 +31,7 @@ from binary_semantic_cache.text.identity import identity
 from binary_semantic_cache.text.judge import Judge
 from binary_semantic_cache.text.keeping import Keeper
 from binary_semantic_cache.text.learned import LearnedPolicy
-from binary_semantic_cache.text.lookup import Asked, Lookup
+from binary_semantic_cache.text.lookup import NOT_REPEATABLE, Asked, Lookup
 from binary_semantic_cache.text.mirror import Mirror
 from binary_semantic_cache.text.opening import check_judge, opened_embedder, opened_store, shipped_guards
 from binary_semantic_cache.text.oversight import Oversight
@@ -456,6 +456,9 @@ class SemanticCache:
         ttl, listed = self._settings.ttl(ttl_seconds), tag_names(tags)
         took = 0.0 if took_seconds == 0 else seconds("took_seconds", took_seconds)
         asked = self._lookup.asked(prompt, scope)
+        if not asked.is_repeatable:
+            self._counters.add_named("refusals", "not_repeatable")
+            return None
         try:
             return self._keeper.put(asked, answer, took, ttl, listed)
         except UnavailableError as exc:
@@ -564,6 +567,10 @@ class SemanticCache:
             asked = self._lookup.asked(prompt, scope, exact_only=exact_only)
         except InvalidValueError as exc:
             miss = Miss(MissReason.UNUSABLE, None, str(exc))
+            self._counters.verdict(miss)
+            return miss, None
+        if not asked.is_repeatable:
+            miss = Miss(*NOT_REPEATABLE)
             self._counters.verdict(miss)
             return miss, None
         verdict = self._lookup.verdict(asked, least, monotonic() + limit)

@@ -39,7 +39,8 @@ class MissReason(StrEnum):
     LEARNING = "learning"
     """The learned policy does not yet know the nearest entry well enough to serve it."""
     UNUSABLE = "unusable"
-    """The prompt is no Unicode text, or the request cannot be read."""
+    """The prompt is no Unicode text, the request cannot be read, or it asks something else each time
+    (`Request.is_repeatable`)."""
     EMBEDDER_FAILED = "embedder_failed"
     EMBEDDER_TIMEOUT = "embedder_timeout"
     STORE_FAILED = "store_failed"
