@@ -3,12 +3,14 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 
 import httpx
 import openai
 import pytest
 
-from model_misdeeds import Gate, answers, paced, watched
+from binary_semantic_cache.proxy.settings import KnownKey
+from model_misdeeds import Gate, answers, compressed, paced, watched
 from model_server import ModelServer
 from proxy_server import chat_body, headers_of, serving
 
@@ -186,6 +188,64 @@ def test_a_failure_reaches_all_who_wait_for_it_and_the_next_one_asks_again(model
         }
         assert model.calls == 2
         assert post(http).status_code == 200
+
+
+def held_back(gate, misdeed):
+    """`misdeed`, when the gate lets it."""
+
+    def do(exchange):
+        gate.pass_one()
+        misdeed(exchange)
+
+    return do
+
+
+def both_of(model, proxy, misdeed, first, second):
+    """The replies to two who ask the same, while the answer to the first is held back."""
+    gate = Gate()
+    for http in {first, second}:
+        post(http, FAR)
+    before = len(model.asked)
+    model.will(held_back(gate, misdeed))
+    replies = [in_background(lambda: post(first))]
+    model.wait_for_requests(before + 1)
+    replies.append(in_background(lambda: post(second)))
+    proxy.wait_for_readers(2)
+    gate.open()
+    return [reply.result(30) for reply in replies]
+
+
+def test_a_compressed_reply_can_be_read_by_all_who_joined(model, proxy):
+    with proxy.http() as http:
+        lead, joined = both_of(model, proxy, compressed("gzip"), http, http)
+    assert headers_of(joined)["reason"] == "joined"
+    assert joined.json() == lead.json()
+
+
+def test_who_joined_a_failure_is_told_when_to_try_again(model, proxy):
+    told = {"retry_after": "7", "x_should_retry": "false", "set_cookie": "a=b", "x_request_id": "req_of_alice"}
+    with proxy.http() as http:
+        lead, joined = both_of(model, proxy, answers(429, {"error": {}}, **told), http, http)
+    assert (lead.status_code, joined.status_code) == (429, 429)
+    assert (joined.headers["retry-after"], joined.headers["x-should-retry"]) == ("7", "false")
+    assert "set-cookie" not in joined.headers
+    assert "x-request-id" not in joined.headers
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 429])
+def test_the_limits_of_one_key_are_not_those_of_another_of_the_tenant(model, status):
+    known = tuple(
+        KnownKey(name=name, sha256=sha256(f"sk-{name}".encode()).hexdigest(), tenant="team")
+        for name in ("alice", "bob")
+    )
+    with (
+        serving(model, tables={"keys": {"accept": "configured", "known": known}}) as proxy,
+        proxy.http() as alice,
+        proxy.http("sk-bob") as bob,
+    ):
+        lead, other = both_of(model, proxy, answers(status, {"error": {}}), alice, bob)
+    assert (lead.status_code, other.status_code) == (status, 200)
+    assert said_in(other).startswith("trial tells bob")
 
 
 def test_a_stream_that_breaks_off_breaks_off_for_all(model, proxy):

@@ -39,6 +39,16 @@ _EVENTS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
 ]
+_SHARED = frozenset(
+    (
+        b"content-encoding",
+        b"content-type",
+        b"retry-after",
+        b"retry-after-ms",
+        b"x-should-retry",
+    )
+)
+"""Headers of the upstream's reply that go to those who joined, too: what the body is, and when to try again."""
 _MOST_JOINS = 4
 """After so many flights whose answers were none for this request it asks the upstream itself."""
 _WRITE_BYTES = 4096
@@ -211,7 +221,9 @@ class Turn:
         flight, exchange = shared.flight, self._exchange
         with flight.joined():
             head = await flight.head()
-            if head.status in (401, 403) and shared.principal != self._caller.principal:
+            # Limits, funds and the models that may be asked go by the key; the upstream's own trouble does not.
+            is_of_the_key = head.status != 200 and head.status < 500
+            if is_of_the_key and shared.principal != self._caller.principal:
                 return False
             if head.status == 200 and shared.form != form_of(asked):
                 answer = await flight.whole()
@@ -222,8 +234,7 @@ class Turn:
             else:
                 exchange.reason = "joined"
                 # Of the other headers some may be meant for who asked alone.
-                kind = value_of(head.headers, b"content-type")
-                headers = [] if kind is None else [(b"content-type", kind)]
+                headers = [(name, value) for name, value in head.headers if name in _SHARED]
                 headers += self._own_headers()
                 await send_chunks(self._send, exchange.sent, head.status, headers, flight.chunks())
             if flight.answer is not None:
