@@ -1,6 +1,7 @@
 """A kept answer is played as a stream that says all of it."""
 
 import itertools
+import json
 import math
 import tracemalloc
 from typing import Any
@@ -194,3 +195,68 @@ def test_embeddings_are_never_streamed() -> None:
     assembler = api.assembler()
     assembler.feed(Event("", "{}"))
     assert assembler.failure == "unknown_event"
+
+
+SPLIT = "one\x85two\u2028three\u2029four"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v1/chat/completions", chat_of(content=SPLIT)),
+        ("/v1/completions", {"choices": [{"index": 0, "text": SPLIT}], "usage": {}}),
+        ("/v1/messages", message_of({"type": "text", "text": SPLIT})),
+        (
+            "/v1/responses",
+            response_of({"type": "message", "content": [{"type": "output_text", "text": SPLIT}]}),
+        ),
+    ],
+)
+def test_an_event_is_one_line_to_clients_that_know_more_line_ends(path: str, answer: dict[str, Any]) -> None:
+    stream = b"".join(APIS[path].play(answer, {"stream": True})).decode()
+    assert stream.splitlines() == stream.split("\n")[:-1]
+    for line in stream.splitlines():
+        if line.startswith("data: {"):
+            json.loads(line.removeprefix("data: "))
+
+
+def test_what_stands_beside_the_choices_is_said_first_and_last() -> None:
+    answer = {**chat_of(content="one two three four five"), "citations": ["https://example.org"]}
+    stream = b"".join(APIS["/v1/chat/completions"].play(answer, {"stream": True}))
+    chunks = [json.loads(event.data) for event in EventReader().feed(stream) if event.data != "[DONE]"]
+    assert [chunk.get("citations") for chunk in chunks] == [
+        answer["citations"],
+        *[None] * (len(chunks) - 2),
+        answer["citations"],
+    ]
+
+
+def test_the_sources_of_a_text_come_before_it() -> None:
+    cited = {"type": "text", "text": "Paris", "citations": [{"type": "char_location"}]}
+    stream = b"".join(APIS["/v1/messages"].play(message_of(cited), {"stream": True}))
+    deltas = [json.loads(event.data)["delta"]["type"] for event in EventReader().feed(stream)[2:4]]
+    assert deltas == ["citations_delta", "text_delta"]
+
+
+@pytest.mark.parametrize(
+    ("item", "steps"),
+    [
+        ({"type": "web_search_call"}, ["in_progress", "searching", "completed"]),
+        ({"type": "file_search_call"}, ["in_progress", "searching", "completed"]),
+        ({"type": "image_generation_call"}, ["in_progress", "generating", "completed"]),
+        ({"type": "code_interpreter_call", "code": ""}, ["in_progress", "interpreting", "completed"]),
+        ({"type": "mcp_list_tools"}, ["in_progress", "completed"]),
+        ({"type": "mcp_call", "arguments": ""}, ["in_progress", "completed"]),
+        ({"type": "mcp_call", "arguments": "", "error": {"type": "timeout"}}, ["in_progress"]),
+        ({"type": "telepathy_call"}, []),
+    ],
+    ids=str,
+)
+def test_the_progress_of_the_providers_tools_is_told(item: dict[str, Any], steps: list[str]) -> None:
+    stream = b"".join(APIS["/v1/responses"].play(response_of({"id": "i", **item}), {"stream": True}))
+    said = [json.loads(event.data) for event in EventReader().feed(stream)]
+    prefix = f"response.{item['type']}."
+    progress = [event for event in said if event["type"].startswith(prefix)]
+    assert [event["type"].removeprefix(prefix) for event in progress] == steps
+    assert all((event["item_id"], event["output_index"]) == ("i", 0) for event in progress)
+    assert [event["sequence_number"] for event in said] == list(range(len(said)))

@@ -4,9 +4,16 @@ Source: the HTML standard, section 9.2.6 (interpreting an event stream), read in
 """
 
 import codecs
-from typing import NamedTuple
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-__all__ = ["Event", "EventReader", "event_bytes"]
+__all__ = ["Event", "EventReader", "event_bytes", "json_event_bytes"]
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+# No line ends here, but to clients that read lines as Python's `str.splitlines` has them, which then lose the
+# event. JSON has the other such characters escaped already.
+_LINE_ENDS = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"})
 
 
 class Event(NamedTuple):
@@ -76,3 +83,8 @@ def event_bytes(data: str, name: str = "") -> bytes:
     """
     head = f"event: {name}\n" if name else ""
     return (head + "".join(f"data: {line}\n" for line in data.split("\n")) + "\n").encode()
+
+
+def json_event_bytes(value: Mapping[str, Any], name: str = "") -> bytes:
+    """One event that says a JSON object, on one line by whatever rules."""
+    return event_bytes(_ENCODER.encode(value).translate(_LINE_ENDS), name)

@@ -22,7 +22,7 @@ from binary_semantic_cache.proxy.apis.growing import (
 from binary_semantic_cache.proxy.apis.pieces import pieces
 from binary_semantic_cache.proxy.apis.reading import read_object
 from binary_semantic_cache.proxy.apis.stream_options import check_travel, wants_stream
-from binary_semantic_cache.proxy.sse import Event, event_bytes
+from binary_semantic_cache.proxy.sse import Event, json_event_bytes
 from binary_semantic_cache.text.request import Request
 
 __all__ = ["AnthropicMessages"]
@@ -302,8 +302,9 @@ def _said_text(block: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str
         first["citations"] = []
 
     def deltas() -> Iterator[dict[str, Any]]:
-        yield from ({"type": "text_delta", "text": piece} for piece in pieces(block["text"]))
+        # Some clients see by what comes first whether the text has sources; the API sends these first.
         yield from ({"type": "citations_delta", "citation": citation} for citation in citations)
+        yield from ({"type": "text_delta", "text": piece} for piece in pieces(block["text"]))
 
     return first, deltas()
 
@@ -322,5 +323,4 @@ def _said_input(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _event(kind: str, **fields: Any) -> bytes:
-    text = json.dumps({"type": kind, **fields}, ensure_ascii=False, separators=(",", ":"))
-    return event_bytes(text, kind)
+    return json_event_bytes({"type": kind, **fields}, kind)

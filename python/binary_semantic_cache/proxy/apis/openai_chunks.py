@@ -5,7 +5,6 @@ Each chunk repeats the answer's outer fields and adds to some of its choices; `[
 Source: the OpenAI Python SDK (`ChatCompletionChunk`, `Completion`, `_deltas.accumulate_delta`), read in 2026.
 """
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,7 +19,7 @@ from binary_semantic_cache.proxy.apis.stream_options import (
     wants_stream,
     wants_usage,
 )
-from binary_semantic_cache.proxy.sse import Event, event_bytes
+from binary_semantic_cache.proxy.sse import Event, event_bytes, json_event_bytes
 
 __all__ = ["DONE", "ChunkAssembler", "ChunkWriter", "has_promised_usage", "token_slices"]
 
@@ -104,11 +103,14 @@ class ChunkWriter:
         plain = {key: value for key, value in outer.items() if not isinstance(value, dict | list)}
         self._head = {key: plain.pop(key) for key in _FIRST if key in plain}
         self._head.update((key, value) for key, value in plain.items() if key not in ("usage", "error"))
-        self._last = {
+        # Sources that were searched, what was filtered: some servers say them first, some last, some with each
+        # chunk, and their clients look in one place.
+        self._ends = {
             key: value
             for key, value in answer.items()
             if isinstance(value, dict | list) and key not in ("choices", "usage", "error")
         }
+        self._is_first = True
         self._usage = answer.get("usage") if wants_usage(body) else None
         self._says_usage = wants_usage(body)
 
@@ -118,19 +120,20 @@ class ChunkWriter:
         Args:
             index: which choice.
             said: the choice's other fields.
-            is_last: whether no chunk of any choice follows; it carries what is said once.
+            is_last: whether no chunk of any choice follows.
         """
         chunk: dict[str, Any] = {**self._head, "choices": [{"index": index, **said}]}
         if self._says_usage:
             chunk["usage"] = None
-        if is_last:
-            chunk.update(self._last)
-        return event_bytes(_json(chunk))
+        if is_last or self._is_first:
+            chunk.update(self._ends)
+            self._is_first = False
+        return json_event_bytes(chunk)
 
     def end(self) -> Iterator[bytes]:
         """The chunk with the usage, where it was asked for, and the end."""
         if self._says_usage:
-            yield event_bytes(_json({**self._head, "choices": [], "usage": self._usage}))
+            yield json_event_bytes({**self._head, "choices": [], "usage": self._usage})
         yield DONE
 
 
@@ -164,7 +167,3 @@ def token_slices(text: str, tokens: list[str] | None) -> Iterator[tuple[str, sli
     yield from ((piece, slice(0, 0)) for piece in pieces(rest))
     if done < len(tokens):
         yield "", slice(done, len(tokens))
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -3,14 +3,13 @@
 Source: the OpenAI Python SDK (`ResponseStreamEvent`), read in 2026.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from binary_semantic_cache.proxy.apis import Answer
 from binary_semantic_cache.proxy.apis.openai_chunks import token_slices
 from binary_semantic_cache.proxy.apis.pieces import pieces
-from binary_semantic_cache.proxy.sse import event_bytes
+from binary_semantic_cache.proxy.sse import json_event_bytes
 
 __all__ = ["play"]
 
@@ -25,15 +24,22 @@ _ARGUMENTS = {
     "code_interpreter_call": ("code", "code_interpreter_call_code"),
 }
 
+# How items tell of a tool that the provider runs: before what they say piece by piece, and after.
+_PROGRESS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "web_search_call": (("in_progress", "searching"), ("completed",)),
+    "file_search_call": (("in_progress", "searching"), ("completed",)),
+    "image_generation_call": (("in_progress", "generating"), ("completed",)),
+    "code_interpreter_call": (("in_progress",), ("interpreting", "completed")),
+    "mcp_call": (("in_progress",), ("completed",)),
+    "mcp_list_tools": (("in_progress",), ("completed",)),
+}
+
 
 def play(answer: Answer) -> Iterator[bytes]:
     """The stream that says `answer`, event by event."""
     for number, (kind, fields) in enumerate(_events(answer)):
         name = f"response.{kind}"
-        text = json.dumps(
-            {"type": name, "sequence_number": number, **fields}, ensure_ascii=False, separators=(",", ":")
-        )
-        yield event_bytes(text, name)
+        yield json_event_bytes({"type": name, "sequence_number": number, **fields}, name)
 
 
 def _events(answer: Answer) -> Iterator[_Said]:
@@ -47,7 +53,12 @@ def _events(answer: Answer) -> Iterator[_Said]:
         if "status" in item:
             first = {**first, "status": "in_progress"}
         yield "output_item.added", {"output_index": index, "item": first}
+        kind = str(item.get("type"))
+        before, after = _PROGRESS.get(kind, ((), ()))
+        yield from ((f"{kind}.{step}", at) for step in before)
         yield from said
+        if item.get("status") in ("completed", None) and not item.get("error"):
+            yield from ((f"{kind}.{step}", at) for step in after)
         yield "output_item.done", {"output_index": index, "item": item}
     is_whole = answer.get("status") == "completed"
     yield "completed" if is_whole else "incomplete", {"response": answer}
