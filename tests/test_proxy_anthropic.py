@@ -118,6 +118,14 @@ def test_a_beta_is_another_question(model, client):
     assert ask(client, headers={"anthropic-beta": "context-1m"})[1]["cache"] == "exact"
 
 
+@pytest.mark.parametrize("name", ["anthropic-workspace-id", "anthropic-user-profile-id", "anthropic-new"])
+def test_who_it_is_asked_for_reaches_the_provider_and_is_another_question(model, client, name):
+    for who in ("one", "two"):
+        assert ask(client, headers={name: who})[1]["cache"] == "miss"
+        assert model.asked[-1].header(name) == who
+        assert ask(client, headers={name: who})[1]["cache"] == "exact"
+
+
 def test_a_tool_call_passes_and_is_not_kept(model, proxy, client):
     for _ in range(2):
         (block,) = streamed(client, model="trial-tools", tools=[TOOL]).content

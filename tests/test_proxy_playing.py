@@ -260,3 +260,10 @@ def test_the_progress_of_the_providers_tools_is_told(item: dict[str, Any], steps
     assert [event["type"].removeprefix(prefix) for event in progress] == steps
     assert all((event["item_id"], event["output_index"]) == ("i", 0) for event in progress)
     assert [event["sequence_number"] for event in said] == list(range(len(said)))
+
+
+def test_what_a_tool_brings_is_not_said_when_it_begins() -> None:
+    item = {"id": "i", "type": "image_generation_call", "status": "completed", "result": "iVBORw0KGgo="}
+    stream = b"".join(APIS["/v1/responses"].play(response_of(item), {"stream": True}))
+    said = [json.loads(event.data) for event in EventReader().feed(stream)]
+    assert [event["item"]["result"] for event in said if "item" in event] == [None, "iVBORw0KGgo="]

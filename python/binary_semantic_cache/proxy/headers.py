@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-__all__ = ["CREDENTIALS", "SHAPING", "Headers", "requested", "returned", "value_of"]
+__all__ = ["CREDENTIALS", "Headers", "requested", "returned", "shaping", "value_of"]
 
 Headers = list[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case, in the order they came, repeats kept."""
@@ -10,14 +10,9 @@ Headers = list[tuple[bytes, bytes]]
 CREDENTIALS = (b"authorization", b"x-api-key", b"api-key")
 """Where a caller's key stands: OpenAI, Anthropic, Azure."""
 
-SHAPING = (
-    b"anthropic-beta",
-    b"anthropic-version",
-    b"openai-beta",
-    b"openai-organization",
-    b"openai-project",
-)
-"""Headers that change what is answered, or who pays for it."""
+_PROVIDERS_OWN = (b"anthropic-", b"openai-")
+"""How headers begin that change what is answered, or who pays for it: version, betas, organisation, project,
+workspace, user profile, and what a later API adds."""
 
 # Of one connection, not of the message. Source: RFC 9110, section 7.6.1.
 _HOP_BY_HOP = frozenset(
@@ -38,7 +33,6 @@ _SERVERS_OWN = frozenset((b"date", b"server"))
 _FORWARDED = frozenset(
     (
         *CREDENTIALS,
-        *SHAPING,
         b"accept",
         b"accept-language",
         b"content-encoding",
@@ -50,13 +44,23 @@ _FORWARDED = frozenset(
         b"x-client-request-id",
     )
 )
-_FORWARDED_PREFIXES = (b"x-stainless-",)
+_FORWARDED_PREFIXES = (b"x-stainless-", *_PROVIDERS_OWN)
 
 
 def value_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     """The value of a header; repeats are joined by commas, as RFC 9110 has it."""
     found = [value for key, value in headers if key == name]
     return b", ".join(found) if found else None
+
+
+def shaping(headers: Iterable[tuple[bytes, bytes]], further: frozenset[bytes]) -> list[bytes]:
+    """The names of those headers of a request in which others must be equal to share its answer.
+
+    Args:
+        headers: what came.
+        further: names that the configuration adds.
+    """
+    return sorted({name for name, _ in headers if name in further or name.startswith(_PROVIDERS_OWN)})
 
 
 def requested(

@@ -15,7 +15,7 @@ from binary_semantic_cache.proxy.callers import Caller, Callers
 from binary_semantic_cache.proxy.exchange import Exchange
 from binary_semantic_cache.proxy.flight import Flight, Head
 from binary_semantic_cache.proxy.flights import Flights, Shared, form_of
-from binary_semantic_cache.proxy.headers import SHAPING, Headers, requested, value_of
+from binary_semantic_cache.proxy.headers import Headers, requested, shaping, value_of
 from binary_semantic_cache.proxy.replies import (
     TooLargeError,
     body_of,
@@ -295,7 +295,7 @@ class Turn:
     def _extra(self) -> dict[str, str]:
         """What shapes the answer and does not stand in the body."""
         extra: dict[str, str] = {}
-        for name in (*SHAPING, *self._rooms.further):
+        for name in shaping(self._scope["headers"], self._rooms.further):
             value = value_of(self._scope["headers"], name)
             if value is not None and (name, value) != (b"anthropic-version", _PLAIN_VERSION):
                 extra[f"header {name.decode('latin-1')}"] = value.decode("latin-1")

@@ -33,6 +33,8 @@ _PROGRESS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "mcp_call": (("in_progress",), ("completed",)),
     "mcp_list_tools": (("in_progress",), ("completed",)),
 }
+# What such a tool brings, which is not known when it begins.
+_BROUGHT = ("result", "results", "output", "outputs")
 
 
 def play(answer: Answer) -> Iterator[bytes]:
@@ -52,8 +54,10 @@ def _events(answer: Answer) -> Iterator[_Said]:
         first, said = _item(item, at)
         if "status" in item:
             first = {**first, "status": "in_progress"}
-        yield "output_item.added", {"output_index": index, "item": first}
         kind = str(item.get("type"))
+        if kind in _PROGRESS:
+            first = {**first, **{name: None for name in _BROUGHT if name in first}}
+        yield "output_item.added", {"output_index": index, "item": first}
         before, after = _PROGRESS.get(kind, ((), ()))
         yield from ((f"{kind}.{step}", at) for step in before)
         yield from said
