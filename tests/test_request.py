@@ -308,6 +308,12 @@ def test_a_request_that_adds_to_what_the_provider_keeps_is_not_repeatable(more: 
     assert not Request.from_openai_responses({"prompt": {"id": "p"}, **more}).is_repeatable
 
 
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "m"}], ids=str)
+def test_a_request_whose_conversation_the_provider_holds_is_not_repeatable(thread: dict[str, str]) -> None:
+    assert not of_anthropic(user("q"), thread=thread).is_repeatable
+    assert of_anthropic(user("q"), thread=None).is_repeatable
+
+
 def test_a_request_that_only_reads_what_the_provider_keeps_is_repeatable() -> None:
     assert all(of_responses("q", **more).is_repeatable for more in ({}, {"previous_response_id": "r"}))
     assert of_responses("q", conversation=None, background=False).is_repeatable

@@ -143,8 +143,12 @@ class Request:
 
     @classmethod
     def from_anthropic(cls, body: Body) -> "Request":
-        """A body of Anthropic's `messages`. Raises as `from_openai_chat`."""
+        """A body of Anthropic's `messages`. Raises as `from_openai_chat`.
+
+        With `thread`, which has the provider hold the conversation, it is not repeatable.
+        """
         rest = _opened(body)
+        is_repeatable = rest.get("thread") is None
         rest.pop("cache_control", None)
         reasons: set[ExactOnly] = set()
         if rest.get("container") is not None:
@@ -154,7 +158,8 @@ class Request:
         if "tools" in rest:
             rest["tools"] = _unmarked(rest["tools"])
         turns = _turns(rest, ANTHROPIC)
-        return _request("anthropic.messages", rest, turns.text, turns.reasons | reasons)
+        asked = _request("anthropic.messages", rest, turns.text, turns.reasons | reasons)
+        return asked if is_repeatable else replace(asked, is_repeatable=False)
 
 
 def _opened(body: Body) -> dict[str, JSON]:
