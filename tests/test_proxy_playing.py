@@ -267,3 +267,10 @@ def test_what_a_tool_brings_is_not_said_when_it_begins() -> None:
     stream = b"".join(APIS["/v1/responses"].play(response_of(item), {"stream": True}))
     said = [json.loads(event.data) for event in EventReader().feed(stream)]
     assert [event["item"]["result"] for event in said if "item" in event] == [None, "iVBORw0KGgo="]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "queued", "in_progress"])
+def test_a_response_that_did_not_end_well_is_given_to_nobody_as_a_stream(status: str) -> None:
+    answer = {**response_of(), "status": status}
+    assert APIS["/v1/responses"].suits(answer, {})
+    assert not APIS["/v1/responses"].suits(answer, {"stream": True})

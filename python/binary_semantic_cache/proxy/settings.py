@@ -189,7 +189,8 @@ class KeySettings:
 class LimitSettings:
     """`[limits]`."""
 
-    max_body_bytes: int = 16 * 2**20
+    max_body_bytes: int = 50 * 2**20
+    """By default what OpenAI takes with images and files; Anthropic takes 32 MB."""
     max_prompt_chars: int = 100_000
     """Longer last turns are passed through uncached."""
     max_concurrent: int = 1000

@@ -20,6 +20,8 @@ from binary_semantic_cache.text.request import Request
 __all__ = ["OpenAIResponses"]
 
 _LAST = ("response.completed", "response.incomplete")
+_PLAYED = ("completed", "incomplete")
+"""How an answer has ended that a stream can say; one that failed or was cancelled ends in another way."""
 _SIGNS_OF_LIFE = ("keepalive", "ping")
 
 
@@ -51,7 +53,7 @@ class OpenAIResponses:
             and isinstance(answer.get("usage"), dict)
             and isinstance(items, list)
             and all(isinstance(item, dict) and _has_parts(item) for item in items)
-            and (not wants_stream(body) or are_streamable(body))
+            and (not wants_stream(body) or (are_streamable(body) and answer.get("status") in _PLAYED))
         )
 
     def play(self, answer: Answer, body: Mapping[str, Any]) -> Iterator[bytes]:
