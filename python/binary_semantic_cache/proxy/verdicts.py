@@ -178,8 +178,12 @@ class Verdicts:
         is_stream = api.wants_stream(body)
         try:
             request = api.request(body)
+            # What only says how the answer travels is not in the request, and has to be sayable all the same.
+            encode(body.get("stream_options"))
         except BinarySemanticCacheError:
             return Asked(body, None, is_stream, reason="unreadable")
+        if not request.is_repeatable:
+            return Asked(body, None, is_stream, reason="state")
         if len(request.text) > self._limits.max_prompt_chars:
             return Asked(body, None, is_stream, reason="too_long")
         if extra:

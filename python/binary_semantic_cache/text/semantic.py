@@ -456,6 +456,9 @@ class SemanticCache:
         ttl, listed = self._settings.ttl(ttl_seconds), tag_names(tags)
         took = 0.0 if took_seconds == 0 else seconds("took_seconds", took_seconds)
         asked = self._lookup.asked(prompt, scope)
+        if _is_new_each_time(prompt):
+            self._counters.add_named("refusals", MissReason.STATE.value)
+            return None
         try:
             return self._keeper.put(asked, answer, took, ttl, listed)
         except UnavailableError as exc:
@@ -552,7 +555,7 @@ class SemanticCache:
         exact_only: bool,
         timeout_seconds: float | None,
     ) -> tuple[Verdict, Asked | None]:
-        """The verdict, and the request for a put that may follow; `None` for one that cannot be read."""
+        """The verdict, and the request for a put that may follow; `None` where none may."""
         settings = self._settings
         least = settings.threshold if threshold is None else threshold_of(threshold)
         limit = (
@@ -566,10 +569,18 @@ class SemanticCache:
             miss = Miss(MissReason.UNUSABLE, None, str(exc))
             self._counters.verdict(miss)
             return miss, None
+        if _is_new_each_time(prompt):
+            miss = Miss(MissReason.STATE, None)
+            self._counters.verdict(miss)
+            return miss, None
         verdict = self._lookup.verdict(asked, least, monotonic() + limit)
         if _logger.isEnabledFor(logging.DEBUG):
             _log(verdict)
         return verdict, asked
+
+
+def _is_new_each_time(prompt: str | Request) -> bool:
+    return isinstance(prompt, Request) and not prompt.is_repeatable
 
 
 def _log(verdict: Verdict) -> None:
