@@ -108,6 +108,7 @@ class Turn:
             self._steering = steering_of(
                 self._scope["headers"], self._settings.steering, self._settings.cache, self._rooms.threshold
             )
+            self._exchange.is_remembered = self._steering.mode != "no-store"
         except TooLargeError:
             most = self._settings.limits.max_body_bytes
             await self._refuse(413, "too_large", f"the request is larger than {most} bytes")

@@ -84,7 +84,11 @@ class Verdicts:
             if asked is not None and asked.request is not None and looks:
                 exact_only = steering.mode == "exact" or not self._settings.semantic
                 verdict = self._cache.lookup(
-                    asked.request, scope=scope, threshold=steering.threshold, exact_only=exact_only
+                    asked.request,
+                    scope=scope,
+                    threshold=steering.threshold,
+                    exact_only=exact_only,
+                    will_put=steering.stores,
                 )
                 # In shadow mode the hit that it would have been: the proxy tells of it and serves nothing.
                 would_serve = verdict.would_serve if isinstance(verdict, Miss) else None

@@ -294,6 +294,7 @@ class SemanticCache:
         threshold: float | None = None,
         exact_only: bool = False,
         timeout_seconds: float | None = None,
+        will_put: bool = True,
     ) -> Verdict:
         """The answer that was given to this prompt, or to one that asks the same, or why there is none.
 
@@ -303,12 +304,14 @@ class SemanticCache:
             threshold: least cosine for this lookup instead of the cache's.
             exact_only: no match by meaning.
             timeout_seconds: the longest this lookup may take instead of the cache's limit.
+            will_put: whether an answer may be put after a miss. If not, nothing of the prompt is kept in mind
+                for it, and no hit is held back by the budget, since no new answer would be judged.
 
         Raises:
             InvalidTypeError: an argument has the wrong type.
             InvalidValueError: `threshold` or `timeout_seconds` is out of range.
         """
-        return self._look_up(prompt, scope, threshold, exact_only, timeout_seconds)[0]
+        return self._look_up(prompt, scope, threshold, exact_only, timeout_seconds, will_put=will_put)[0]
 
     async def alookup(
         self,
@@ -318,6 +321,7 @@ class SemanticCache:
         threshold: float | None = None,
         exact_only: bool = False,
         timeout_seconds: float | None = None,
+        will_put: bool = True,
     ) -> Verdict:
         """As `lookup`, in a worker thread: the event loop goes on."""
         return await self._workers.run(
@@ -327,6 +331,7 @@ class SemanticCache:
             threshold=threshold,
             exact_only=exact_only,
             timeout_seconds=timeout_seconds,
+            will_put=will_put,
         )
 
     def get_or_compute(
@@ -554,6 +559,8 @@ class SemanticCache:
         threshold: float | None,
         exact_only: bool,
         timeout_seconds: float | None,
+        *,
+        will_put: bool = True,
     ) -> tuple[Verdict, Asked | None]:
         """The verdict, and the request for a put that may follow; `None` where none may."""
         settings = self._settings
@@ -564,14 +571,13 @@ class SemanticCache:
             else seconds("timeout_seconds", timeout_seconds)
         )
         try:
-            asked = self._lookup.asked(prompt, scope, exact_only=exact_only)
+            asked = self._lookup.asked(prompt, scope, exact_only=exact_only, will_put=will_put)
         except InvalidValueError as exc:
             miss = Miss(MissReason.UNUSABLE, None, str(exc))
             self._counters.verdict(miss)
             return miss, None
         if _is_new_each_time(prompt):
-            miss = Miss(MissReason.STATE, None)
-            self._counters.verdict(miss)
+            self._counters.verdict(miss := Miss(MissReason.STATE, None))
             return miss, None
         verdict = self._lookup.verdict(asked, least, monotonic() + limit)
         if _logger.isEnabledFor(logging.DEBUG):
