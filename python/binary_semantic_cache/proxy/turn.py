@@ -16,6 +16,7 @@ from binary_semantic_cache.proxy.exchange import Exchange
 from binary_semantic_cache.proxy.flight import Flight, Head
 from binary_semantic_cache.proxy.flights import Flights, Shared, form_of
 from binary_semantic_cache.proxy.headers import RETRYING, SHAPING, Headers, requested, value_of
+from binary_semantic_cache.proxy.origins import FOREIGN_PAGE, is_from_foreign_page
 from binary_semantic_cache.proxy.replies import (
     TooLargeError,
     body_of,
@@ -26,7 +27,7 @@ from binary_semantic_cache.proxy.replies import (
 )
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.steering import Steering, SteeringError, steering_of
-from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError
+from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError, is_plain_query
 from binary_semantic_cache.proxy.verdicts import Asked, Verdicts
 from binary_semantic_cache.text.verdict import Hit
 
@@ -101,6 +102,12 @@ class Turn:
         """
         if self._settings.keys.accept == "configured" and not self._caller.is_configured:
             await self._refuse(401, "key_unknown", "the key is not known to this proxy")
+            return
+        if is_from_foreign_page(self._scope["method"], self._scope["headers"]):
+            await self._refuse(403, "key_unknown", FOREIGN_PAGE)
+            return
+        if not is_plain_query(self._scope["query_string"]):
+            await self._refuse(400, "unreadable", "the query is not one that is passed on")
             return
         try:
             self._raw = await body_of(self._receive, self._settings.limits.max_body_bytes)
