@@ -15,7 +15,7 @@ from binary_semantic_cache.proxy.callers import Caller, Callers
 from binary_semantic_cache.proxy.exchange import Exchange
 from binary_semantic_cache.proxy.flight import Flight, Head
 from binary_semantic_cache.proxy.flights import Flights, Shared, form_of
-from binary_semantic_cache.proxy.headers import SHAPING, Headers, requested, value_of
+from binary_semantic_cache.proxy.headers import RETRYING, SHAPING, Headers, requested, value_of
 from binary_semantic_cache.proxy.replies import (
     TooLargeError,
     body_of,
@@ -108,6 +108,7 @@ class Turn:
             self._steering = steering_of(
                 self._scope["headers"], self._settings.steering, self._settings.cache, self._rooms.threshold
             )
+            self._exchange.is_remembered = self._steering.mode != "no-store"
         except TooLargeError:
             most = self._settings.limits.max_body_bytes
             await self._refuse(413, "too_large", f"the request is larger than {most} bytes")
@@ -211,7 +212,8 @@ class Turn:
         flight, exchange = shared.flight, self._exchange
         with flight.joined():
             head = await flight.head()
-            if head.status in (401, 403) and shared.principal != self._caller.principal:
+            # A limit, an empty purse or a missing right of the other key is not this one's.
+            if head.status != 200 and shared.principal != self._caller.principal:
                 return False
             if head.status == 200 and shared.form != form_of(asked):
                 answer = await flight.whole()
@@ -222,8 +224,8 @@ class Turn:
             else:
                 exchange.reason = "joined"
                 # Of the other headers some may be meant for who asked alone.
-                kind = value_of(head.headers, b"content-type")
-                headers = [] if kind is None else [(b"content-type", kind)]
+                kept = (b"content-type",) if head.status == 200 else (b"content-type", *RETRYING)
+                headers = [(name, value) for name, value in head.headers if name in kept]
                 headers += self._own_headers()
                 await send_chunks(self._send, exchange.sent, head.status, headers, flight.chunks())
             if flight.answer is not None:
