@@ -9,6 +9,11 @@ __all__ = ["log_to_stderr"]
 _QUIET = ("httpx", "httpcore", "asyncio")
 """They log URLs of requests and the like at the level info."""
 
+_OFFERS = ("Unsupported upgrade request", "No supported WebSocket library")
+"""Said of requests that offer another protocol, as Java's client offers HTTP/2 each time.
+
+They are answered all the same, and need nothing installed."""
+
 
 def log_to_stderr(level: str) -> None:
     """Sends the log of this process from `level` on to standard error."""
@@ -23,5 +28,6 @@ def log_to_stderr(level: str) -> None:
     server = logging.getLogger("uvicorn.error")
     # Requests that are cut at the end are meant to be: no traceback for each.
     server.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], CancelledError)))
+    server.addFilter(lambda record: not record.getMessage().startswith(_OFFERS))
     # It announces what the start banner says better.
     server.setLevel(logging.WARNING if level != "debug" else logging.DEBUG)
