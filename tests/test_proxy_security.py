@@ -515,3 +515,26 @@ def assert_nowhere(folder) -> None:
     assert files
     for file in files:
         assert b"sk-canary" not in file.read_bytes(), file.name
+
+
+def test_a_credential_of_the_upstreams_own_is_trusted_for_itself_alone():
+    tables = {"upstream": {"forward_headers": ("x-own-key",)}}
+    with (
+        ModelServer(keys={"": "anybody"}) as model,
+        serving(model, tables=tables) as proxy,
+        proxy.http() as http,
+    ):
+        del http.headers["authorization"]
+        one, other = {"x-own-key": "1"}, {"x-own-key": "2"}
+
+        def ask(headers):
+            reply = http.post(CHAT, json=chat_body(QUESTION), headers=headers)
+            proxy.wait_until_quiet()
+            return reply
+
+        assert [ask(headers).status_code for headers in (one, other)] == [200, 200]
+        model.will(answers(401, {"error": {}}))
+        assert http.post(CHAT, json=chat_body("who wrote hamlet"), headers=one).status_code == 401
+        # The other's is still good, which says nothing of this one.
+        assert headers_of(ask(other))["cache"] == "exact"
+        assert headers_of(ask(one))["reason"] == "key_unknown"
