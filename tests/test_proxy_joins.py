@@ -352,3 +352,19 @@ def test_a_crowd_larger_than_the_pool_of_lookups_is_served_by_the_cache(model, p
 
     assert "cache_busy" not in asyncio.run(main())
     assert model.calls == 1
+
+
+def test_a_request_over_the_limit_is_refused_and_told_like_any_other(model):
+    limited = serving(model, tables={"limits": {"max_concurrent": 1}})
+    with limited as proxy, proxy.http() as http, proxy.http() as another:
+        gate = Gate()
+        model.will(paced(gate))
+        first = in_background(lambda: post(another, QUESTION))
+        model.wait_for_requests(1)
+        refused = post(http, FAR)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        told = proxy.record(of=1)
+        assert (told.status, told.outcome, told.reason) == (503, "bypass", "overloaded")
+        assert told.response_bytes == len(refused.content)
+        gate.open()
+        assert first.result(30).status_code == 200

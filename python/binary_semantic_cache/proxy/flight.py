@@ -26,7 +26,7 @@ from binary_semantic_cache.proxy.upstream import UpstreamError
 
 _logger = logging.getLogger(__name__)
 
-__all__ = ["BrokenOffError", "Flight", "Head"]
+__all__ = ["BrokenOffError", "Flight", "Head", "tell_broken_off"]
 
 _TOGETHER_BYTES = 64 * 1024
 _AHEAD_BYTES = 256 * 1024
@@ -35,6 +35,11 @@ _AHEAD_BYTES = 256 * 1024
 
 class BrokenOffError(Exception):
     """The upstream's reply ended before its end."""
+
+
+def tell_broken_off(error: BrokenOffError) -> None:
+    """Says so in the log, where else the server's word for it would look like a defect of the proxy."""
+    _logger.warning("an upstream broke a reply off, and so its client was: %s", error)
 
 
 @dataclass(frozen=True, slots=True)

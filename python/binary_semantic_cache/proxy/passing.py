@@ -10,7 +10,7 @@ from binary_semantic_cache.proxy.apis import Provider
 from binary_semantic_cache.proxy.apis.error_bodies import error_body
 from binary_semantic_cache.proxy.callers import Callers
 from binary_semantic_cache.proxy.exchange import Exchange
-from binary_semantic_cache.proxy.flight import BrokenOffError
+from binary_semantic_cache.proxy.flight import BrokenOffError, tell_broken_off
 from binary_semantic_cache.proxy.headers import Headers, requested, returned, value_of
 from binary_semantic_cache.proxy.observe import Watcher
 from binary_semantic_cache.proxy.origins import FOREIGN_PAGE, is_from_foreign_page
@@ -54,9 +54,11 @@ class Passing:
         exchange.read_from(scope["headers"])
         try:
             await self._serve(exchange, scope, receive, send)
-        except (ClientLeftError, BrokenOffError):
-            # See Gateway.serve.
+        except ClientLeftError:
             pass
+        except BrokenOffError as exc:
+            # See Gateway.serve.
+            tell_broken_off(exc)
         finally:
             self._tell(exchange.record())
 

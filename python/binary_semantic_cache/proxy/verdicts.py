@@ -13,6 +13,7 @@ from binary_semantic_cache.proxy.apis import Answer, Api
 from binary_semantic_cache.proxy.settings import CacheSettings, LimitSettings
 from binary_semantic_cache.proxy.steering import Steering
 from binary_semantic_cache.stores import Saving
+from binary_semantic_cache.stores.cause import told
 from binary_semantic_cache.text.admission import cost_of, refusal_to_store, usage_of
 from binary_semantic_cache.text.canonical import encode, parse_json
 from binary_semantic_cache.text.request import Request
@@ -101,7 +102,7 @@ class Verdicts:
             # Not even read: that would be done in the loop's thread.
             return Asked({}, None, False, reason="cache_busy")
         except Exception as exc:  # a defect of the cache must not become the caller's error
-            _logger.warning("a lookup failed: %s", type(exc).__name__)
+            _logger.warning("a lookup failed: %s", told(exc))
             return Asked({}, None, False, reason="failed")
 
     async def keep(
@@ -128,7 +129,7 @@ class Verdicts:
         except _BusyError:
             return "cache_busy"
         except Exception as exc:  # the answer was given; that it is not kept harms nobody
-            _logger.warning("an answer could not be stored: %s", type(exc).__name__)
+            _logger.warning("an answer could not be stored: %s", told(exc))
             return "store_failed"
 
     def saving(self, asked: Asked, answer: Answer, seconds: float) -> Saving:
