@@ -326,7 +326,7 @@ def test_dark_is_as_the_system_says_until_somebody_chooses(browser, url):
 
 
 NAMES = """
-[...document.querySelectorAll("button, input, select, a, summary, [role=region], [role=img], table, dialog")]
+[...document.querySelectorAll("button, input, select, a, summary, [role=group], [role=img], table, dialog")]
     .filter((e) => e.checkVisibility() || e.closest("dialog"))
     .filter((e) => {
         const ids = (e.getAttribute("aria-labelledby") ?? "").split(" ");
@@ -334,8 +334,8 @@ NAMES = """
         const name = e.getAttribute("aria-label") || labelled.map((l) => l?.textContent).join("")
             || [...(e.labels ?? [])].map((l) => l.textContent).join("")
             || e.caption?.textContent || (e.matches("button, a, summary") ? e.textContent : "")
-            || (e.matches("table") && e.closest("[role=region]")?.getAttribute("aria-labelledby"))
-            || (e.matches("table") && e.closest("[role=region]")?.getAttribute("aria-label"));
+            || (e.matches("table") && e.closest("[role=group]")?.getAttribute("aria-labelledby"))
+            || (e.matches("table") && e.closest("[role=group]")?.getAttribute("aria-label"));
         return !(name || "").trim();
     }).map((e) => e.outerHTML.slice(0, 200))
 """
@@ -458,3 +458,64 @@ def test_a_server_that_is_gone_is_said_on_the_page(browser, watched):
     with serving(watched.app) as url:
         log_in(page, url)
     page.until("document.querySelector('#trouble').textContent.includes('not up to date')")
+
+
+def test_something_else_that_answers_in_front_is_said_on_the_page(page):
+    page.value("window.fetch = async () => new Response('<h1>Bad Gateway</h1>', {status: 502}); 1")
+    page.until("document.querySelector('#trouble').textContent.includes('the status 502 and is no JSON')")
+
+
+def test_figures_that_do_not_come_are_said_to_be_old(page):
+    page.value(
+        "AbortSignal.timeout = () =>"
+        " AbortSignal.abort(new DOMException('signal timed out', 'TimeoutError')); 1"
+    )
+    page.until("document.querySelector('#trouble').textContent.includes('not up to date: signal timed out')")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_long_names_push_no_figure_and_no_button_out_of_sight(browser, width):
+    made = Watched(budget=Budget(sample=1e-9))
+    for name in ("M" * 100, "m-2"):
+        made.cache.budget.judged(name, right=True)
+        made.ask(GIT, tenant="W" * 64, model=name)
+    with serving(made.app) as url:
+        page = browser.page(width=width)
+        log_in(page, url)
+        for table in ("budget", "recent"):
+            region = f"document.querySelector('#{table}').parentElement"
+            assert page.value(f"{region}.scrollWidth <= {region}.clientWidth"), table
+
+
+def test_what_would_go_can_be_scrolled_by_keyboard_and_enter_at_once_changes_nothing(page, watched):
+    for number in range(30):
+        watched.put(f"question {number}", tags=["many"])
+    focus(page, "#remove-value")
+    page.type("many")
+    page.press("Enter")
+    page.until("document.querySelector('#confirm').open")
+    assert page.value("document.activeElement.id") == "confirm-no"
+    listed = "document.querySelector('#confirm-list')"
+    assert page.value(f"{listed}.scrollHeight > {listed}.clientHeight && {listed}.tabIndex === 0")
+    page.press("Tab", shift=True)
+    assert page.value("document.activeElement.id") == "confirm-list"
+    focus(page, "#confirm-no")
+    page.press("Enter")
+    page.until("!document.querySelector('#confirm').open")
+    assert len(watched.cache) == 32
+
+
+def test_a_landmark_is_named_once(page):
+    page.click(explain_button(2))
+    page.click(explain_button(3))
+    page.until("document.querySelectorAll('.candidates table').length === 2")
+    names = page.value(
+        "[...document.querySelectorAll('section[aria-labelledby], [role=region]')].map((e) =>"
+        " e.getAttribute('aria-label')"
+        " ?? document.getElementById(e.getAttribute('aria-labelledby')).textContent)"
+    )
+    assert len(names) == len(set(names)) > 5
+
+
+def test_how_many_would_go_is_said_exactly(page):
+    assert page.value("import('/static/elements.js').then((all) => all.exactly(10_010))") == "10,010"

@@ -143,7 +143,7 @@ def test_a_locked_file_is_answered_by_the_upstream_and_works_again_when_it_is_fr
         assert headers_of(post(http, "who wrote faust"))["cache"] == "exact"
 
 
-def test_a_full_disk_keeps_nothing_and_hurts_nobody(model, tmp_path):
+def test_a_full_disk_keeps_nothing_and_hurts_nobody(model, tmp_path, caplog):
     with make_cache(tmp_path / "answers.db") as cache, serving(model, cache) as proxy, proxy.http() as http:
         post(http)
         proxy.wait_until_quiet()
@@ -156,6 +156,7 @@ def test_a_full_disk_keeps_nothing_and_hurts_nobody(model, tmp_path):
             assert post(http, f"a long story, number {place}", model="trial-long").status_code == 200
             record = proxy.record(of=told + 1)
         assert record.stored == "store_failed"
+        assert "an answer could not be stored: StoreError (SQLITE_FULL)" in caplog.messages
         assert headers_of(post(http))["cache"] == "exact"
         with file.lock, file.reading() as db:
             db.execute("PRAGMA max_page_count = 1000000").fetchone()

@@ -190,62 +190,24 @@ def test_a_failure_reaches_all_who_wait_for_it_and_the_next_one_asks_again(model
         assert post(http).status_code == 200
 
 
-def held_back(gate, misdeed):
-    """`misdeed`, when the gate lets it."""
-
-    def do(exchange):
-        gate.pass_one()
-        misdeed(exchange)
-
-    return do
-
-
-def both_of(model, proxy, misdeed, first, second):
-    """The replies to two who ask the same, while the answer to the first is held back."""
-    gate = Gate()
-    for http in {first, second}:
-        post(http, FAR)
-    before = len(model.asked)
-    model.will(held_back(gate, misdeed))
-    replies = [in_background(lambda: post(first))]
-    model.wait_for_requests(before + 1)
-    replies.append(in_background(lambda: post(second)))
-    proxy.wait_for_readers(2)
-    gate.open()
-    return [reply.result(30) for reply in replies]
-
-
 def test_a_compressed_reply_can_be_read_by_all_who_joined(model, proxy):
+    gate = Gate()
+
+    def compress(exchange):
+        gate.pass_one()
+        compressed("gzip")(exchange)
+
     with proxy.http() as http:
-        lead, joined = both_of(model, proxy, compressed("gzip"), http, http)
+        post(http, FAR)
+        model.will(compress)
+        both = [in_background(lambda: post(http))]
+        model.wait_for_requests(2)
+        both.append(in_background(lambda: post(http)))
+        proxy.wait_for_readers(2)
+        gate.open()
+        lead, joined = [one.result(30) for one in both]
     assert headers_of(joined)["reason"] == "joined"
     assert joined.json() == lead.json()
-
-
-def test_who_joined_a_failure_is_told_when_to_try_again(model, proxy):
-    told = {"retry_after": "7", "x_should_retry": "false", "set_cookie": "a=b", "x_request_id": "req_of_alice"}
-    with proxy.http() as http:
-        lead, joined = both_of(model, proxy, answers(429, {"error": {}}, **told), http, http)
-    assert (lead.status_code, joined.status_code) == (429, 429)
-    assert (joined.headers["retry-after"], joined.headers["x-should-retry"]) == ("7", "false")
-    assert "set-cookie" not in joined.headers
-    assert "x-request-id" not in joined.headers
-
-
-@pytest.mark.parametrize("status", [400, 402, 404, 429])
-def test_the_limits_of_one_key_are_not_those_of_another_of_the_tenant(model, status):
-    known = tuple(
-        KnownKey(name=name, sha256=sha256(f"sk-{name}".encode()).hexdigest(), tenant="team")
-        for name in ("alice", "bob")
-    )
-    with (
-        serving(model, tables={"keys": {"accept": "configured", "known": known}}) as proxy,
-        proxy.http() as alice,
-        proxy.http("sk-bob") as bob,
-    ):
-        lead, other = both_of(model, proxy, answers(status, {"error": {}}), alice, bob)
-    assert (lead.status_code, other.status_code) == (status, 200)
-    assert said_in(other).startswith("trial tells bob")
 
 
 def test_a_stream_that_breaks_off_breaks_off_for_all(model, proxy):
@@ -295,6 +257,110 @@ def test_nobody_joins_with_another_key_good_or_bad(model, proxy):
     assert model.calls == 4
 
 
+def grouped():
+    known = [
+        KnownKey(name=name, sha256=sha256(key.encode()).hexdigest(), tenant="both")
+        for name, key in (("alice", "sk-alice"), ("bob", "sk-bob"))
+    ]
+    return {"keys": {"accept": "configured", "known": tuple(known)}}
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 429, 503])
+def test_what_the_upstream_refuses_to_one_key_is_asked_again_with_the_other(model, status):
+    gate = Gate()
+
+    def refuse(exchange):
+        gate.pass_one()
+        answers(status, {"error": {"message": "not you"}})(exchange)
+
+    with serving(model, tables=grouped()) as proxy, proxy.http() as alice, proxy.http("sk-bob") as bob:
+        model.will(refuse)
+        first = in_background(lambda: post(alice))
+        model.wait_for_requests(1)
+        second = in_background(lambda: post(bob))
+        proxy.wait_for_readers(2)
+        gate.open()
+        assert first.result(30).status_code == status
+        assert second.result(30).status_code == 200
+    assert model.calls == 2
+
+
+def test_who_joins_a_refusal_is_told_when_to_ask_again(model, proxy):
+    gate = Gate()
+
+    def refuse(exchange):
+        gate.pass_one()
+        more = {"retry_after": "7", "retry_after_ms": "6500", "x_should_retry": "true", "set_cookie": "a=b"}
+        answers(429, {"error": {"message": "slowly"}}, **more)(exchange)
+
+    with proxy.http() as http:
+        post(http, FAR)
+        model.will(refuse)
+        both = [in_background(lambda: post(http))]
+        model.wait_for_requests(2)
+        both.append(in_background(lambda: post(http)))
+        proxy.wait_for_readers(2)
+        gate.open()
+        first, joined = (one.result(30) for one in both)
+    assert (first.status_code, joined.status_code) == (429, 429)
+    for name in ("retry-after", "retry-after-ms", "x-should-retry", "content-type"):
+        assert joined.headers[name] == first.headers[name]
+    assert "set-cookie" not in joined.headers
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [b'"\\ud800', b'"\xed\xa0\x80', b'"x":NaN,"', b'"model":"other","'],
+    ids=["half", "raw", "nan", "twice"],
+)
+def test_what_readers_may_take_in_two_ways_is_for_who_asked_alone(model, proxy, spoilt):
+    gate = Gate()
+
+    def spoil(exchange):
+        gate.pass_one()
+        body = exchange.reply.body
+        exchange.reply.pieces = [body.replace(b'"', spoilt, 1)]
+        exchange.send_reply()
+
+    with proxy.http() as http:
+        post(http, FAR)
+        model.will(spoil)
+        first = in_background(lambda: post(http))
+        model.wait_for_requests(2)
+        second = in_background(lambda: post(http, stream=True))
+        proxy.wait_for_readers(2)
+        gate.open()
+        assert spoilt in first.result(30).content
+        own = second.result(30)
+    assert said_in(own) == f"trial tells alice about «{QUESTION}» (call 3)"
+    proxy.wait_until_quiet()
+    assert sorted(one.stored for one in proxy.records) == ["malformed", "stored", "stored"]
+
+
+def test_figures_beyond_all_use_are_none(model):
+    gate = Gate()
+
+    def boast(exchange):
+        gate.pass_one()
+        many = b'"prompt_tokens": 1' + 4000 * b"0"
+        exchange.reply.pieces = [exchange.reply.body.replace(b'"prompt_tokens": ', many)]
+        exchange.send_reply()
+
+    prices = {"cache": {"prices": {"trial": (1.0, 1.0)}}}
+    with serving(model, tables=prices) as proxy, proxy.http() as http:
+        post(http, FAR)
+        model.will(boast)
+        first = in_background(lambda: post(http))
+        model.wait_for_requests(2)
+        second = in_background(lambda: post(http))
+        proxy.wait_for_readers(2)
+        gate.open()
+        assert first.result(30).content == second.result(30).content
+        proxy.wait_until_quiet()
+        (joined,) = (one for one in proxy.records if one.reason == "joined")
+    assert (joined.saved.input_tokens, joined.saved.cost) == (0, 0.0)
+
+
 def test_a_crowd_larger_than_the_pool_of_lookups_is_served_by_the_cache(model, proxy):
     async def main():
         headers = {"authorization": "Bearer sk-alice"}
@@ -306,3 +372,19 @@ def test_a_crowd_larger_than_the_pool_of_lookups_is_served_by_the_cache(model, p
 
     assert "cache_busy" not in asyncio.run(main())
     assert model.calls == 1
+
+
+def test_a_request_over_the_limit_is_refused_and_told_like_any_other(model):
+    limited = serving(model, tables={"limits": {"max_concurrent": 1}})
+    with limited as proxy, proxy.http() as http, proxy.http() as another:
+        gate = Gate()
+        model.will(paced(gate))
+        first = in_background(lambda: post(another, QUESTION))
+        model.wait_for_requests(1)
+        refused = post(http, FAR)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        told = proxy.record(of=1)
+        assert (told.status, told.outcome, told.reason) == (503, "bypass", "overloaded")
+        assert told.response_bytes == len(refused.content)
+        gate.open()
+        assert first.result(30).status_code == 200

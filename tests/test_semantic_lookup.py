@@ -246,20 +246,3 @@ def test_an_embedder_that_does_both_is_asked_for_embedding_and_code_in_one_call(
             each.put(QUESTION, "Paris")
         assert cache.lookup(NEAR).kind == "semantic"
         assert cache.lookup(NEAR).similarity == plain.lookup(NEAR).similarity
-
-
-def test_a_request_that_asks_something_else_each_time_is_never_answered_or_kept(cache):
-    body = {"model": "m", "input": "continue", "conversation": "conv_1"}
-    request = Request.from_openai_responses(body)
-    assert reason(cache.lookup(request)) is MissReason.UNUSABLE
-    assert cache.put(request, "the first page") is None
-    assert cache.stats().refusals == {"not_repeatable": 1}
-    pages = iter(["the second page", "the third page"])
-    assert [cache.get_or_compute(request, lambda: next(pages)) for _ in range(2)] == [
-        "the second page",
-        "the third page",
-    ]
-    assert len(cache) == 0
-    told = cache.explain(request)
-    assert not told.exact_match
-    assert reason(told.verdict) is MissReason.UNUSABLE

@@ -1,15 +1,17 @@
 """`bsc serve` as it is wherever it is started: its memory, and what of other packages it takes."""
 
+import json
 import os
 import signal
 import socket
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from malloc_told import is_told
-from served import CONFIGURED, SlowUpstream, get, serving
+from served import CONFIGURED, KEY, SlowUpstream, get, serving
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and /proc")
 
@@ -62,6 +64,29 @@ def test_requests_are_parsed_by_h11_whatever_else_is_installed(tmp_path, argumen
     environment = modules(tmp_path, httptools="raise SystemExit('httptools was imported')")
     with serving(*arguments, folder=tmp_path, environment=environment) as served:
         assert get(served.url, "/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEAAEAAAAIAAAAA"},
+        {"connection": "Upgrade", "upgrade": "websocket"},
+    ],
+    ids=["HTTP/2, as Java's client does", "WebSockets"],
+)
+def test_an_offer_of_another_protocol_is_passed_over_without_a_word(tmp_path, arguments, offer):
+    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"} | offer
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "What is rain?"}]})
+    with serving(*arguments, folder=tmp_path) as served:
+        connection = HTTPConnection(urlsplit(served.url).netloc, timeout=60)
+        for _ in range(2):
+            connection.request("POST", "/v1/chat/completions", body, headers)
+            reply = connection.getresponse()
+            assert (reply.status, b"an answer" in reply.read()) == (200, True)
+        connection.close()
+        served.process.send_signal(signal.SIGTERM)
+        assert served.end() == 0
+    assert "WARNING" not in served.text
 
 
 @pytest.mark.parametrize(("size", "status"), [(65_535, b"200"), (65_537, b"400")])

@@ -14,10 +14,11 @@ from starlette.types import Receive, Scope, Send
 from binary_semantic_cache.proxy.apis.all import APIS
 from binary_semantic_cache.proxy.apis.error_bodies import error_body
 from binary_semantic_cache.proxy.callers import Callers
+from binary_semantic_cache.proxy.exchange import Exchange
 from binary_semantic_cache.proxy.gateway import Gateway
 from binary_semantic_cache.proxy.observe import Record, Watcher
 from binary_semantic_cache.proxy.passing import Passing, provider_of
-from binary_semantic_cache.proxy.replies import Sent, json_bytes, send_body
+from binary_semantic_cache.proxy.replies import json_bytes, send_body
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.upstream import Upstream
 from binary_semantic_cache.proxy.verdicts import Verdicts
@@ -88,7 +89,8 @@ class _Front:
         settings, cache = self._settings, self._cache
         upstream = Upstream(settings.upstream)
         verdicts = Verdicts(cache, settings.cache, settings.limits)
-        callers = Callers(settings.keys, cache.pseudonym)
+        further = frozenset(name.lower().encode() for name in settings.upstream.forward_headers)
+        callers = Callers(settings.keys, cache.pseudonym, further=further)
         self._gateway = Gateway(settings, verdicts, upstream, callers, self._tell, cache.threshold)
         self._passing = Passing(settings, upstream, callers, self._tell)
         self.state.is_ready = True
@@ -110,7 +112,11 @@ class _Front:
                 provider_of(raw_path, scope["headers"]), 503, "the proxy has too many requests under way"
             )
             headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
-            await send_body(send, Sent(), 503, headers, json_bytes(body))
+            exchange = Exchange("other", scope["method"], "/v1/*", reason="overloaded")
+            try:
+                await send_body(send, exchange.sent, 503, headers, json_bytes(body))
+            finally:
+                self._tell(exchange.record())
             return
         self.state.under_way += 1
         try:

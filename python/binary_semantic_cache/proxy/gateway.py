@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from binary_semantic_cache.proxy.apis import Api
 from binary_semantic_cache.proxy.callers import Callers
 from binary_semantic_cache.proxy.exchange import Exchange
-from binary_semantic_cache.proxy.flight import BrokenOffError
+from binary_semantic_cache.proxy.flight import BrokenOffError, tell_broken_off
 from binary_semantic_cache.proxy.flights import Flights
 from binary_semantic_cache.proxy.observe import Watcher
 from binary_semantic_cache.proxy.replies import ClientLeftError
@@ -53,10 +53,12 @@ class Gateway:
         turn = Turn(self._rooms, api, exchange, scope, receive, send)
         try:
             await turn.run()
-        except (ClientLeftError, BrokenOffError):
+        except ClientLeftError:
+            pass
+        except BrokenOffError as exc:
             # A reply that was begun stays without an end, as the upstream's did: the server closes the
             # connection.
-            pass
+            tell_broken_off(exc)
         finally:
             exchange.end()
             self._later(self._conclude(exchange, turn))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-__all__ = ["CREDENTIALS", "Headers", "requested", "returned", "shaping", "value_of"]
+__all__ = ["CREDENTIALS", "RETRYING", "Headers", "requested", "returned", "shaping", "value_of"]
 
 Headers = list[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case, in the order they came, repeats kept."""
@@ -13,6 +13,9 @@ CREDENTIALS = (b"authorization", b"x-api-key", b"api-key")
 _PROVIDERS_OWN = (b"anthropic-", b"openai-")
 """How headers begin that change what is answered, or who pays for it: version, betas, organisation, project,
 workspace, user profile, and what a later API adds."""
+
+RETRYING = (b"retry-after", b"retry-after-ms", b"x-should-retry")
+"""Headers of a refusal by which clients know whether and when to ask again."""
 
 # Of one connection, not of the message. Source: RFC 9110, section 7.6.1.
 _HOP_BY_HOP = frozenset(

@@ -15,7 +15,8 @@ from binary_semantic_cache.proxy.callers import Caller, Callers
 from binary_semantic_cache.proxy.exchange import Exchange
 from binary_semantic_cache.proxy.flight import Flight, Head
 from binary_semantic_cache.proxy.flights import Flights, Shared, form_of
-from binary_semantic_cache.proxy.headers import Headers, requested, shaping, value_of
+from binary_semantic_cache.proxy.headers import RETRYING, Headers, requested, shaping, value_of
+from binary_semantic_cache.proxy.origins import FOREIGN_PAGE, is_from_foreign_page
 from binary_semantic_cache.proxy.replies import (
     TooLargeError,
     body_of,
@@ -26,7 +27,7 @@ from binary_semantic_cache.proxy.replies import (
 )
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.steering import Steering, SteeringError, steering_of
-from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError
+from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError, is_plain_query
 from binary_semantic_cache.proxy.verdicts import Asked, Verdicts
 from binary_semantic_cache.text.verdict import Hit
 
@@ -39,16 +40,8 @@ _EVENTS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
 ]
-_SHARED = frozenset(
-    (
-        b"content-encoding",
-        b"content-type",
-        b"retry-after",
-        b"retry-after-ms",
-        b"x-should-retry",
-    )
-)
-"""Headers of the upstream's reply that go to those who joined, too: what the body is, and when to try again."""
+_OF_THE_BODY = (b"content-type", b"content-encoding")
+"""Headers of a reply without which its body cannot be read."""
 _MOST_JOINS = 4
 """After so many flights whose answers were none for this request it asks the upstream itself."""
 _WRITE_BYTES = 4096
@@ -112,12 +105,19 @@ class Turn:
         if self._settings.keys.accept == "configured" and not self._caller.is_configured:
             await self._refuse(401, "key_unknown", "the key is not known to this proxy")
             return
+        if is_from_foreign_page(self._scope["method"], self._scope["headers"]):
+            await self._refuse(403, "key_unknown", FOREIGN_PAGE)
+            return
+        if not is_plain_query(self._scope["query_string"]):
+            await self._refuse(400, "unreadable", "the query is not one that is passed on")
+            return
         try:
             self._raw = await body_of(self._receive, self._settings.limits.max_body_bytes)
             self._exchange.request_bytes = len(self._raw)
             self._steering = steering_of(
                 self._scope["headers"], self._settings.steering, self._settings.cache, self._rooms.threshold
             )
+            self._exchange.is_remembered = self._steering.mode != "no-store"
         except TooLargeError:
             most = self._settings.limits.max_body_bytes
             await self._refuse(413, "too_large", f"the request is larger than {most} bytes")
@@ -221,9 +221,8 @@ class Turn:
         flight, exchange = shared.flight, self._exchange
         with flight.joined():
             head = await flight.head()
-            # Limits, funds and the models that may be asked go by the key; the upstream's own trouble does not.
-            is_of_the_key = head.status != 200 and head.status < 500
-            if is_of_the_key and shared.principal != self._caller.principal:
+            # A limit, an empty purse or a missing right of the other key is not this one's.
+            if head.status != 200 and shared.principal != self._caller.principal:
                 return False
             if head.status == 200 and shared.form != form_of(asked):
                 answer = await flight.whole()
@@ -234,7 +233,8 @@ class Turn:
             else:
                 exchange.reason = "joined"
                 # Of the other headers some may be meant for who asked alone.
-                headers = [(name, value) for name, value in head.headers if name in _SHARED]
+                kept = (*_OF_THE_BODY, *(RETRYING if head.status != 200 else ()))
+                headers = [(name, value) for name, value in head.headers if name in kept]
                 headers += self._own_headers()
                 await send_chunks(self._send, exchange.sent, head.status, headers, flight.chunks())
             if flight.answer is not None:

@@ -13,6 +13,7 @@ from binary_semantic_cache.proxy.apis import Answer, Api
 from binary_semantic_cache.proxy.settings import CacheSettings, LimitSettings
 from binary_semantic_cache.proxy.steering import Steering
 from binary_semantic_cache.stores import Saving
+from binary_semantic_cache.stores.cause import told
 from binary_semantic_cache.text.admission import cost_of, refusal_to_store, usage_of
 from binary_semantic_cache.text.canonical import encode, parse_json
 from binary_semantic_cache.text.request import Request
@@ -84,7 +85,11 @@ class Verdicts:
             if asked is not None and asked.request is not None and looks:
                 exact_only = steering.mode == "exact" or not self._settings.semantic
                 verdict = self._cache.lookup(
-                    asked.request, scope=scope, threshold=steering.threshold, exact_only=exact_only
+                    asked.request,
+                    scope=scope,
+                    threshold=steering.threshold,
+                    exact_only=exact_only,
+                    will_put=steering.stores,
                 )
                 # In shadow mode the hit that it would have been: the proxy tells of it and serves nothing.
                 would_serve = verdict.would_serve if isinstance(verdict, Miss) else None
@@ -97,7 +102,7 @@ class Verdicts:
             # Not even read: that would be done in the loop's thread.
             return Asked({}, None, False, reason="cache_busy")
         except Exception as exc:  # a defect of the cache must not become the caller's error
-            _logger.warning("a lookup failed: %s", type(exc).__name__)
+            _logger.warning("a lookup failed: %s", told(exc))
             return Asked({}, None, False, reason="failed")
 
     async def keep(
@@ -124,7 +129,7 @@ class Verdicts:
         except _BusyError:
             return "cache_busy"
         except Exception as exc:  # the answer was given; that it is not kept harms nobody
-            _logger.warning("an answer could not be stored: %s", type(exc).__name__)
+            _logger.warning("an answer could not be stored: %s", told(exc))
             return "store_failed"
 
     def saving(self, asked: Asked, answer: Answer, seconds: float) -> Saving:
@@ -178,10 +183,12 @@ class Verdicts:
         is_stream = api.wants_stream(body)
         try:
             request = api.request(body)
+            # What only says how the answer travels is not in the request, and has to be sayable all the same.
+            encode(body.get("stream_options"))
         except BinarySemanticCacheError:
             return Asked(body, None, is_stream, reason="unreadable")
         if not request.is_repeatable:
-            return Asked(body, None, is_stream, reason="not_repeatable")
+            return Asked(body, None, is_stream, reason="state")
         if len(request.text) > self._limits.max_prompt_chars:
             return Asked(body, None, is_stream, reason="too_long")
         if extra:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from binary_semantic_cache.errors import BinarySemanticCacheError
 from binary_semantic_cache.fork import keep_over_fork
+from binary_semantic_cache.stores.cause import told
 
 __all__ = ["Guarded", "UnavailableError"]
 
@@ -80,7 +81,7 @@ class Guarded(Generic[T]):
         except Exception as exc:
             if not isinstance(exc, TypeError | ValueError):
                 self._failed()  # what one input is refused for is no matter of others
-            _logger.warning("%s failed: %s", self._what, type(exc).__name__)
+            _logger.warning("%s failed: %s", self._what, told(exc))
             raise UnavailableError(self._what, f"failed: {type(exc).__name__}", timed_out=False) from exc
         self._failures = 0
         return result

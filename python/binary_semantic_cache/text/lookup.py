@@ -25,14 +25,12 @@ from binary_semantic_cache.text.request import Request
 from binary_semantic_cache.text.vectors import radius
 from binary_semantic_cache.text.verdict import Candidate, Hit, Miss, MissReason, Verdict
 
-__all__ = ["NOT_REPEATABLE", "NO_PAIR", "Asked", "Lookup"]
+__all__ = ["NO_PAIR", "Asked", "Lookup"]
 
 _logger = logging.getLogger(__name__)
 
 NO_PAIR = bytes(16)
 """Stands in the id of an exact hit, where no two prompts were matched."""
-NOT_REPEATABLE = (MissReason.UNUSABLE, "not repeatable")
-"""Why nothing is served for a request that asks something else each time."""
 
 
 @dataclass(slots=True)
@@ -45,8 +43,8 @@ class Asked:
     """Why it is not matched by meaning, as far as that is known."""
     question: Question
     coded: CodedText | None = None
-    is_repeatable: bool = True
-    """See `Request.is_repeatable`."""
+    will_put: bool = True
+    """Whether an answer may be put after a miss."""
 
 
 class Lookup:
@@ -84,22 +82,23 @@ class Lookup:
         self._code_bits = code_bits
         self._missed = Missed()
 
-    def asked(self, prompt: str | Request, scope: JSON, *, exact_only: bool = False) -> Asked:
+    def asked(
+        self, prompt: str | Request, scope: JSON, *, exact_only: bool = False, will_put: bool = True
+    ) -> Asked:
         """The request with its fingerprint. Raises as `Fingerprinter.of`."""
         fingerprint = self._fingerprinter.of(prompt, scope)
         why: tuple[MissReason, str] | None = None
         model = None
-        is_repeatable = True
         if exact_only or not self._coder.embeds:
             why = MissReason.EXACT_ONLY, "as asked" if exact_only else "no_embedder"
         if isinstance(prompt, Request):
-            model, is_repeatable = prompt.model, prompt.is_repeatable
+            model = prompt.model
             if prompt.exact_only is not None:
                 why = MissReason.EXACT_ONLY, prompt.exact_only.value
         elif not fingerprint.text:
             why = MissReason.EXACT_ONLY, "no_text"
         question = Question(fingerprint.key, fingerprint.text, prompt, scope)
-        return Asked(fingerprint, model, why, question, is_repeatable=is_repeatable)
+        return Asked(fingerprint, model, why, question, will_put=will_put)
 
     def exact(self, asked: Asked, deadline: float) -> Hit | None:
         """The answer to the very same request, if it may be served. Raises `UnavailableError`."""
@@ -114,7 +113,7 @@ class Lookup:
             self._counters.add_named("failures", "lookup")
             verdict = Miss(MissReason.FAILED, None, type(exc).__name__)
         verdict = self._oversight.shadowed(verdict)
-        if asked.coded is not None and not verdict:
+        if asked.coded is not None and asked.will_put and not verdict:
             self._missed.remember(asked.fingerprint.key, asked.coded)
         self._counters.verdict(verdict)
         return verdict
@@ -145,9 +144,9 @@ class Lookup:
         """Every step of the decision; no entry is used by it. Raises `StoreError`, `EmbedderError`."""
         asked, deadline = self.asked(prompt, scope), monotonic() + self._timeout_seconds
         self.classify(asked)
-        why = asked.exact_only if asked.is_repeatable else NOT_REPEATABLE
+        why = asked.exact_only
         try:
-            stored = self._found(asked, self._clock.now(), deadline) if asked.is_repeatable else None
+            stored = self._found(asked, self._clock.now(), deadline)
         except UnavailableError as exc:
             raise StoreError(str(exc)) from exc
         judgement = None
@@ -238,7 +237,9 @@ class Lookup:
         except UnavailableError as exc:
             return self._store_miss(exc)
         if isinstance(verdict, Hit) and verdict.kind == "semantic":
-            held_back = self._oversight.held_back(asked.question, verdict, judgement.candidates[-1])
+            held_back = self._oversight.held_back(
+                asked.question, verdict, judgement.candidates[-1], will_put=asked.will_put
+            )
             if held_back is not None:
                 return held_back
         if judgement.served is not None:

@@ -7,11 +7,13 @@ message alone is no key, since most follow-ups ("and in Spain?") read alike in d
 Left out are only `stream` and `stream_options`, which say how the answer travels, and Anthropic's
 `cache_control` markers, which say what the provider should keep. What does not change the request does not
 change the context: order of keys, JSON whitespace, the spelling of numbers, and a string written as a list
-of one plain text part.
+of one plain text part. One order counts, that of the `properties` of a schema: models write in it, so that
+reasons come before the result or after it. Source: OpenAI's guide to structured outputs, "Key ordering", read
+in 2026.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
@@ -34,6 +36,8 @@ Body: TypeAlias = Mapping[str, JSON] | str | bytes | bytearray
 """A request's body: a mapping, or the JSON text of one."""
 
 _TRAVEL = ("stream", "stream_options")
+_SAID = ("messages", "input", "prompt")
+"""What is said, in which no schema stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,8 @@ class Request:
     model: str | None = None
     """The model asked, for prices; it is part of the context too."""
     is_repeatable: bool = True
-    """Whether the same request, sent again, asks the same. False where it adds to a conversation that the
-    provider keeps, or starts work there: such a request is never answered from a cache, nor its answer kept."""
+    """Whether the same again asks for the same: not where each answer changes what the next one continues, a
+    conversation or a container on the provider's server. Such a request is neither answered nor kept."""
 
     @classmethod
     def from_prompt(
@@ -91,27 +95,29 @@ class Request:
     def from_openai_responses(cls, body: Body) -> "Request":
         """A body of OpenAI's `responses`. Raises as `from_openai_chat`.
 
-        With `conversation` or `background` it is not repeatable: the turns before stand on the provider's
-        server and are others each time, or the answer is a job that the caller waits for there.
+        With `background` it is not repeatable either: it starts a job that its caller waits for or cancels.
         """
         rest = _opened(body)
-        is_repeatable = rest.get("conversation") is None and not rest.get("background")
-        state = any(rest.get(name) is not None for name in ("previous_response_id", "conversation", "prompt"))
-        reasons = {ExactOnly.STATE} if state else set()
+        grows = rest.get("conversation") is not None
+        # What a response was given to never changes; what a prompt's template says, seldom.
+        state = grows or any(rest.get(name) is not None for name in ("previous_response_id", "prompt"))
+        changes = grows or bool(rest.get("background")) or _uses_container(rest.get("tools"))
+        reasons = {ExactOnly.STATE} if state or changes else set()
         if isinstance(rest.get("input"), str):
             rest["input"] = [{"role": "user", "content": rest["input"]}]
         if rest.get("input") is None and state:
-            asked = _request("openai.responses", rest, "", reasons)
-        else:
-            turns = _turns(rest, RESPONSES)
-            asked = _request("openai.responses", rest, turns.text, turns.reasons | reasons)
-        return asked if is_repeatable else replace(asked, is_repeatable=False)
+            return _request("openai.responses", rest, "", reasons, is_repeatable=not changes)
+        turns = _turns(rest, RESPONSES)
+        found = turns.reasons | reasons
+        return _request("openai.responses", rest, turns.text, found, is_repeatable=not changes)
 
     @classmethod
     def from_openai_completion(cls, body: Body) -> "Request":
         """A body of OpenAI's older `completions`. Raises as `from_openai_chat`.
 
-        Several prompts at once, and prompts given as token numbers, are answered from exact repeats alone.
+        Several prompts at once, and prompts given as token numbers, are answered from exact repeats alone; so
+        is what has its prompt in its answer (`echo`) or something behind it (`suffix`). A prompt is continued
+        letter by letter, so that its outer whitespace counts: after an indentation comes another text.
         """
         rest = _opened(body)
         prompt = rest.get("prompt")
@@ -119,8 +125,12 @@ class Request:
             prompt = prompt[0]
         if isinstance(prompt, str):
             text = checked_text(prompt, "prompt")
-            rest["prompt"] = None
-            return _request("openai.completion", rest, text, set() if text else {ExactOnly.NO_TEXT})
+            before, _, after = prompt.partition(text) if text else (prompt, "", "")
+            rest["prompt"] = [before, after] if before or after else None
+            reasons = set() if text else {ExactOnly.NO_TEXT}
+            if rest.get("echo") or rest.get("suffix"):
+                reasons.add(ExactOnly.PREFILL)
+            return _request("openai.completion", rest, text, reasons)
         if not isinstance(prompt, list | tuple):
             raise InvalidTypeError(f"prompt: expected a string or a list, got {kind_of(prompt)}")
         if not prompt:
@@ -143,23 +153,24 @@ class Request:
 
     @classmethod
     def from_anthropic(cls, body: Body) -> "Request":
-        """A body of Anthropic's `messages`. Raises as `from_openai_chat`.
-
-        With `thread`, which has the provider hold the conversation, it is not repeatable.
-        """
+        """A body of Anthropic's `messages`. Raises as `from_openai_chat`."""
         rest = _opened(body)
-        is_repeatable = rest.get("thread") is None
         rest.pop("cache_control", None)
         reasons: set[ExactOnly] = set()
-        if rest.get("container") is not None:
+        container = rest.get("container")
+        if container is not None or rest.get("thread") is not None:
             reasons.add(ExactOnly.STATE)
+        # One that is named has what earlier answers wrote; without an id a new one is made. A thread is held by
+        # the provider under the id of each answer.
+        named = container.get("id") if isinstance(container, Mapping) else container
+        changes = isinstance(named, str) or rest.get("thread") is not None
         if "system" in rest:
             rest["system"] = plain(rest["system"], "system", ANTHROPIC, reasons)
         if "tools" in rest:
             rest["tools"] = _unmarked(rest["tools"])
         turns = _turns(rest, ANTHROPIC)
-        asked = _request("anthropic.messages", rest, turns.text, turns.reasons | reasons)
-        return asked if is_repeatable else replace(asked, is_repeatable=False)
+        found = turns.reasons | reasons
+        return _request("anthropic.messages", rest, turns.text, found, is_repeatable=not changes)
 
 
 def _opened(body: Body) -> dict[str, JSON]:
@@ -195,10 +206,47 @@ def _unmarked(tools: JSON) -> JSON:
     ]
 
 
-def _request(kind: str, rest: dict[str, JSON], text: str, reasons: set[ExactOnly]) -> Request:
+def _uses_container(tools: JSON) -> bool:
+    """Whether a tool of the responses API runs in a container that is named, with what it has been left."""
+    for tool in tools if isinstance(tools, list | tuple) else ():
+        if isinstance(tool, Mapping):
+            environment = tool.get("environment")
+            named = environment.get("container_id") if isinstance(environment, Mapping) else None
+            if isinstance(tool.get("container"), str) or named is not None:
+                return True
+    return False
+
+
+def _request(
+    kind: str, rest: dict[str, JSON], text: str, reasons: set[ExactOnly], *, is_repeatable: bool = True
+) -> Request:
     model = _checked_model(rest.get("model"))
     reason = next((reason for reason in ExactOnly if reason in reasons), None)
-    return Request(text, encode(kind) + encode(rest), reason, model)
+    context = encode(kind) + encode(rest)
+    orders: list[JSON] = []
+    for name in sorted(rest):
+        if name not in _SAID:
+            _read_orders(rest[name], orders)
+    if orders:
+        # A list, where nothing or a mapping may follow: no other context is these very bytes.
+        context += encode(orders)
+    return Request(text, context, reason, model, is_repeatable)
+
+
+def _read_orders(value: JSON, orders: list[JSON]) -> None:
+    """Adds the names of each schema's properties, in their order; the schemas in that of the context.
+
+    Of equal values this reads the same schemas in the same order.
+    """
+    if isinstance(value, list | tuple):
+        for member in value:
+            _read_orders(member, orders)
+    elif isinstance(value, Mapping):
+        for name in sorted(value):
+            member = value[name]
+            if name == "properties" and isinstance(member, Mapping) and len(member) > 1:
+                orders.append([*member])
+            _read_orders(member, orders)
 
 
 def _checked_model(model: object) -> str | None:

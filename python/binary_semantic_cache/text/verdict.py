@@ -28,6 +28,9 @@ class MissReason(StrEnum):
     """Prompts of this class are answered by exact matches only."""
     EXACT_ONLY = "exact_only"
     """The request is never matched by meaning: a tool call, an attachment, or as the caller asked."""
+    STATE = "state"
+    """The request continues what each answer changes on the provider's server: not even its repeat asks the
+    same."""
     TOO_LONG = "too_long"
     """The embedder would not see the whole text."""
     SHADOW = "shadow"
@@ -39,8 +42,7 @@ class MissReason(StrEnum):
     LEARNING = "learning"
     """The learned policy does not yet know the nearest entry well enough to serve it."""
     UNUSABLE = "unusable"
-    """The prompt is no Unicode text, the request cannot be read, or it asks something else each time
-    (`Request.is_repeatable`)."""
+    """The prompt is no Unicode text, or the request cannot be read."""
     EMBEDDER_FAILED = "embedder_failed"
     EMBEDDER_TIMEOUT = "embedder_timeout"
     STORE_FAILED = "store_failed"

@@ -15,6 +15,7 @@ from binary_semantic_cache.proxy.admin.shown import budget_json, entry_json, exp
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.watching.metrics import Metrics
 from binary_semantic_cache.proxy.watching.recents import EntryUse, Recents
+from binary_semantic_cache.stores.cause import told
 from binary_semantic_cache.text.request import Request as Asked
 from binary_semantic_cache.text.semantic import SemanticCache
 
@@ -171,7 +172,7 @@ def store_answers(cache: SemanticCache) -> Callable[[], str | None]:
         try:
             cache.store.stats()
         except Exception as exc:  # whatever it is, the store is not ready
-            return f"store: {type(exc).__name__}"
+            return f"store: {told(exc)}"
         return None
 
     return ready

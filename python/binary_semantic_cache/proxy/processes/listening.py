@@ -108,7 +108,8 @@ class Serving:
             access_log=False,
             interface="asgi3",
             lifespan="on",
-            # Not whichever parser is installed: this one bounds the headers of a request.
+            # Not whichever parser is installed: this one bounds the headers of a request. httptools, which is
+            # faster, has no bound, and loses the body of a request that offers HTTP/2.
             http="h11",
             ws="none",
             # Whose address counts is who is connected: nobody needs to be believed about it.

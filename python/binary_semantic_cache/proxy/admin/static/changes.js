@@ -1,6 +1,6 @@
 // Everything that changes the cache. Nothing goes without having been shown first.
 import { post } from "./api.js";
-import { byId, complain, count, element, tell } from "./elements.js";
+import { byId, complain, count, element, exactly, tell } from "./elements.js";
 
 let changed = () => {};
 
@@ -29,8 +29,11 @@ function confirmed({ title, text, entries = [], word = "", yes }) {
       if (!agree.disabled) dialog.close("yes");
     }
   };
+  // What is cut off can be scrolled to by keyboard too; but who presses Enter at once should change nothing.
+  byId("confirm-list").tabIndex = entries.length ? 0 : -1;
   dialog.returnValue = "no";
   dialog.showModal();
+  (word ? typed : byId("confirm-no")).focus();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   });
@@ -46,7 +49,7 @@ async function attempted(work) {
   changed();
 }
 
-const answers = (n) => (n === 1 ? "1 answer" : `${count(n)} answers`);
+const answers = (n) => (n === 1 ? "1 answer" : `${exactly(n)} answers`);
 
 // First a dry run, whose result is shown; then just that, or nothing.
 export function invalidate(target, words) {

@@ -38,6 +38,8 @@ const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignific
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const hours = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
+// Of what is about to go, where 10,010 must not be 10K.
+export const exactly = (n) => whole.format(n);
 export const count = (n) => (n < 10000 ? whole.format(n) : short.format(n));
 export const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(share < 0.9995 ? 1 : 0)} %`);
 export const similarity = (value) => (value === null ? "" : value.toFixed(3));

@@ -33,6 +33,7 @@ async function showAudit() {
   byId("audit").replaceChildren(...changes.map((deed) => element("li", {},
     element("time", { datetime: new Date(1000 * deed.at).toISOString() }, timeOf(deed.at)),
     `${deed.action} ${deed.target}: ${deed.outcome}, by ${deed.who}`)));
+  byId("audit").hidden = !changes.length;
   byId("no-audit").hidden = changes.length > 0;
 }
 

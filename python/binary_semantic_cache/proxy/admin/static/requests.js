@@ -132,7 +132,7 @@ function explained(explanation) {
       || (candidate.refused ?? "no objection").replaceAll("_", " "))));
   const table = element("table", {}, element("caption", { class: "out-of-sight" }, "Candidates"),
     element("thead", {}, head), element("tbody", {}, ...lines));
-  made.append(element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Candidates" }, table));
+  made.append(element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Candidates" }, table));
   return made;
 }
 
