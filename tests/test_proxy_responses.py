@@ -183,7 +183,9 @@ def test_a_request_that_adds_to_what_the_provider_keeps_is_asked_each_time(model
     told = []
     for _ in range(2):
         client.settled()
-        raw = client.responses.with_raw_response.create(model="trial", input="continue", stream=stream, **more)
+        raw = client.responses.with_raw_response.create(
+            model="trial", input="continue", stream=stream, **more
+        )
         raw.http_response.read()
         told.append((headers_of(raw)["cache"], headers_of(raw)["reason"]))
     assert told == [("bypass", "state")] * 2

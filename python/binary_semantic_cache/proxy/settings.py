@@ -190,8 +190,8 @@ class LimitSettings:
     """`[limits]`."""
 
     max_body_bytes: int = 50 * 2**20
-    """More than the 32 MB that Anthropic takes (its API overview, on the limits of a request's size, read in 2026);
-    images and files for OpenAI may come to more than that."""
+    """More than the 32 MB that Anthropic takes (its API overview, on size limits, read in 2026); images and
+    files for OpenAI may come to more than that."""
     max_prompt_chars: int = 100_000
     """Longer last turns are passed through uncached."""
     max_concurrent: int = 1000

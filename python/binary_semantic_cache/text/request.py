@@ -160,8 +160,8 @@ class Request:
         container = rest.get("container")
         if container is not None or rest.get("thread") is not None:
             reasons.add(ExactOnly.STATE)
-        # One that is named has what earlier answers wrote; without an id a new one is made. A thread is held by
-        # the provider under the id of each answer.
+        # One that is named has what earlier answers wrote; without an id a new one is made. The provider
+        # holds a thread under the id of each answer.
         named = container.get("id") if isinstance(container, Mapping) else container
         changes = isinstance(named, str) or rest.get("thread") is not None
         if "system" in rest:

@@ -103,8 +103,8 @@ class ChunkWriter:
         plain = {key: value for key, value in outer.items() if not isinstance(value, dict | list)}
         self._head = {key: plain.pop(key) for key in _FIRST if key in plain}
         self._head.update((key, value) for key, value in plain.items() if key not in ("usage", "error"))
-        # Sources that were searched, what was filtered: some servers say them first, some last, some with each
-        # chunk, and their clients look in one place.
+        # Sources that were searched, what was filtered: said first, last or with each chunk, as the server
+        # has it, and its clients look there.
         self._ends = {
             key: value
             for key, value in answer.items()

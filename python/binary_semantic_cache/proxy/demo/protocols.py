@@ -3,12 +3,11 @@
 Sources: the response types of the openai 3.57 and anthropic 2.14 Python SDKs.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from binary_semantic_cache.proxy.sse import event_bytes
+from binary_semantic_cache.proxy.sse import event_bytes, json_event_bytes
 from binary_semantic_cache.text.request import Request
 
 __all__ = ["PROTOCOLS", "Protocol", "Said"]
@@ -248,7 +247,7 @@ def _messages_events(said: Said, _: Mapping[str, Any]) -> Events:
 
 
 def _data(content: Mapping[str, Any], name: str = "") -> bytes:
-    return event_bytes(json.dumps(content, ensure_ascii=False), name)
+    return json_event_bytes(content, name)
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
