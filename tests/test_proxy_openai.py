@@ -416,3 +416,12 @@ def test_a_question_goes_to_the_model_as_it_came(model, proxy):
         http.post("/v1/chat/completions?a=1", content=raw, headers={"content-type": "application/json"})
     (asked,) = model.asked
     assert (asked.body, asked.target) == (raw, "/v1/chat/completions?a=1")
+
+
+def test_a_base_url_without_its_version_is_told_so(model, proxy):
+    with (
+        openai.OpenAI(base_url=proxy.url, api_key="sk-alice", max_retries=0) as client,
+        pytest.raises(openai.NotFoundError, match="ends in /v1"),
+    ):
+        client.chat.completions.create(**chat_body())
+    assert model.calls == 0

@@ -65,10 +65,18 @@ def create_app(settings: ProxySettings, cache: SemanticCache, watchers: Sequence
             Route("/readyz", readyz, methods=["GET"]),
             Route("/v1/{rest:path}", front),
         ],
+        exception_handlers={404: _unknown_path},
         lifespan=front.lifespan,
     )
     app.state.proxy = front.state
     return app
+
+
+async def _unknown_path(request: Request, _: Exception) -> Response:
+    """Most often a base URL without `/v1`: clients show the message of an error in the API's shape alone."""
+    provider = provider_of(request.scope["raw_path"], request.scope["headers"])
+    message = "no such path: the proxy serves what is below /v1, so the base URL of OpenAI's clients ends in /v1"
+    return JSONResponse(error_body(provider, 404, message), 404)
 
 
 class _Front:
