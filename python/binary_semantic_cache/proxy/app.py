@@ -75,7 +75,9 @@ def create_app(settings: ProxySettings, cache: SemanticCache, watchers: Sequence
 async def _unknown_path(request: Request, _: Exception) -> Response:
     """Most often a base URL without `/v1`: clients show the message of an error in the API's shape alone."""
     provider = provider_of(request.scope["raw_path"], request.scope["headers"])
-    message = "no such path: the proxy serves what is below /v1, so the base URL of OpenAI's clients ends in /v1"
+    message = (
+        "no such path: the proxy serves what is below /v1, so the base URL of OpenAI's clients ends in /v1"
+    )
     return JSONResponse(error_body(provider, 404, message), 404)
 
 
