@@ -161,13 +161,11 @@ ADMITTED: list[Any] = [
     responses(said()),
     responses({"type": "reasoning"}, {"type": "web_search_call", "status": "completed"}, said()),
     responses({"type": "mcp_list_tools", "tools": [], "error": None}, said()),
-    responses({"type": "mcp_call", "status": "completed", "output": "x", "error": None}, said()),
     responses({"type": "image_generation_call", "result": "x"}),
     message(TEXT),
     message({"type": "thinking", "thinking": "..."}, TEXT, stop="stop_sequence"),
     message({"type": "server_tool_use"}, TEXT),
     message({"type": "server_tool_use"}, {"type": "web_search_tool_result", "content": []}, TEXT),
-    message({"type": "mcp_tool_result", "is_error": False, "content": []}, TEXT),
     # The code ended badly, which the model saw and could speak of; the tool did what it was asked.
     message(
         {
@@ -287,6 +285,24 @@ CALLS = [
     responses(said(), {"type": "never_heard_of"}),
     message({"type": "tool_use", "id": "1"}, stop="tool_use"),
     message(TEXT, {"type": "tool_use", "id": "1"}),
+    # It was run, and may have sent or booked something, which a kept answer would not do again.
+    responses({"type": "mcp_call", "status": "completed", "output": "x", "error": None}, said()),
+    message({"type": "mcp_tool_use"}, {"type": "mcp_tool_result", "is_error": False, "content": []}, TEXT),
+    # Files of a container, and the container itself, are gone after minutes.
+    responses(
+        {
+            "type": "message",
+            "status": "completed",
+            "content": [
+                {
+                    "type": "output_text",
+                    "text": "Here.",
+                    "annotations": [{"type": "container_file_citation", "file_id": "cfile_1"}],
+                }
+            ],
+        }
+    ),
+    message(TEXT, container={"id": "container_1", "expires_at": "2026-11-28T10:00:00Z"}),
 ]
 
 

@@ -33,7 +33,8 @@ class Refusal(StrEnum):
     REFUSED = "refused"
     """The model declined to answer, which it may not do again."""
     TOOL_CALL = "tool_call"
-    """It asks the caller to run a tool, whose result belongs to one conversation."""
+    """It asks the caller to run a tool, whose result belongs to one conversation; or came of a tool of an MCP
+    server, which may have done something, or of a container with files, which will be gone."""
     TOOL_FAILED = "tool_failed"
     """A tool that the provider ran failed: the answer was given without what it would have brought."""
     INCOMPLETE = "incomplete"
@@ -67,14 +68,14 @@ _ANTHROPIC_STOPS: dict[object, Refusal | None] = {
     "tool_use": Refusal.TOOL_CALL,
 }
 _INCOMPLETE_REASONS = {"max_output_tokens": Refusal.TRUNCATED, "content_filter": Refusal.CONTENT_FILTER}
-# Tools that the provider runs itself: the answer after them is complete.
+# Tools that the provider runs itself and that only look, compute or draw: the answer after them is complete.
+# One of an MCP server may have sent or booked something, which a kept answer would not.
 _PROVIDER_ITEMS = frozenset(
     {
         "web_search_call",
         "file_search_call",
         "code_interpreter_call",
         "image_generation_call",
-        "mcp_call",
         "mcp_list_tools",
         "tool_search_call",
         "tool_search_output",
@@ -83,6 +84,9 @@ _PROVIDER_ITEMS = frozenset(
 )
 _TOOL_RESULT = "_tool_result"
 """How the types of what such tools bring end in Anthropic's answers."""
+_CALLS = frozenset(("tool_use", "mcp_tool_use", "mcp_tool_result"))
+_CONTAINER_FILE = "container_file_citation"
+"""A file in a container that is gone in minutes, and the kept answer would lead nowhere."""
 _SILENT_ITEMS = frozenset(("reasoning", "compaction"))
 _MOST_TOKENS = 2**53
 """Beyond any answer, and within what a store and a float can hold."""
@@ -97,7 +101,7 @@ def refusal_to_store(
     Args:
         response: str, bytes or JSON-like data, such as the body of an API's answer.
         max_response_bytes: most bytes of the stored form.
-        tool_calls: admit answers that ask for a tool; sound only where the same call is always right.
+        tool_calls: admit `Refusal.TOOL_CALL`; sound only where the same call is always right.
 
     Raises:
         UnsavableResponseError: it holds something that cannot be stored at all.
@@ -222,7 +226,8 @@ def _reason_of_response(body: dict[str, object]) -> Refusal | None:
     if any(part.get("type") == "refusal" for part in parts):
         return Refusal.REFUSED
     kinds = {str(item.get("type")) for item in items} - _SILENT_ITEMS - {"message"}
-    if kinds - _PROVIDER_ITEMS:
+    notes = (note for part in parts for note in _listed(part.get("annotations")))
+    if kinds - _PROVIDER_ITEMS or any(note.get("type") == _CONTAINER_FILE for note in notes):
         return Refusal.TOOL_CALL
     drawn = "image_generation_call" in kinds
     return None if drawn or _says_something(parts) else Refusal.EMPTY
@@ -237,7 +242,9 @@ def _reason_of_message(body: dict[str, object]) -> Refusal | None:
     parts = _listed(body.get("content"))
     if any(_is_failed_result(part) for part in parts):
         return Refusal.TOOL_FAILED
-    if reason is Refusal.TOOL_CALL or any(part.get("type") == "tool_use" for part in parts):
+    # Code ran in a container that the answer names, to go on with, until it is gone.
+    is_left_open = body.get("container") is not None
+    if reason is Refusal.TOOL_CALL or is_left_open or any(str(part.get("type")) in _CALLS for part in parts):
         return Refusal.TOOL_CALL
     return None if _says_something(parts) else Refusal.EMPTY
 
