@@ -8,7 +8,8 @@ __all__ = ["told"]
 
 def told(exc: BaseException) -> str:
     """`StoreError (SQLITE_FULL)`: the class of an error, and what SQLite or the system calls its cause."""
-    name, cause, seen = type(exc).__name__, exc.__cause__ or exc, 0
+    name, seen = type(exc).__name__, 0
+    cause: BaseException | None = exc.__cause__ or exc
     while cause is not None and seen < 8:
         if isinstance(cause, sqlite3.Error) and (code := getattr(cause, "sqlite_errorname", None)):
             return f"{name} ({code})"
