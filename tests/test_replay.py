@@ -162,6 +162,23 @@ def test_every_verdict_about_conversations_of_tenants_is_the_one_of_a_real_cache
     assert {"exact", "semantic", "no_candidate"} <= kinds
 
 
+def test_what_each_answer_changes_is_simulated_as_the_miss_that_it_is(tmp_path, monkeypatch):
+    answer = {
+        "object": "response",
+        "status": "completed",
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": "a"}]}],
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    bodies = [{"model": "m", "input": "go on", **more} for more in ({"conversation": "c"}, {})]
+    rows = [
+        {"request": body, "response": answer, "time": 1000.0 + i, "who": "tenant"}
+        for i, body in enumerate(2 * bodies)
+    ]
+    requests = requests_of(rows, replaying.FORMATS["openai"])
+    kinds = assert_told_alike(requests, [Variant(0.9, None, None)], tmp_path, monkeypatch)
+    assert kinds == {"state", "no_candidate", "exact"}
+
+
 def test_every_verdict_with_a_time_to_live_is_the_one_of_a_real_cache(tmp_path, monkeypatch):
     requests = requests_of(asked(250, seed=2, step=7.0))
     variants = [Variant(0.8, size, ttl) for size, ttl in ((8, 50.0), (8, 700.0), (None, 200.0))]

@@ -199,6 +199,8 @@ class Simulation:
         )
 
     def _exact_only(self, prompt: str | Request, text: str) -> tuple[str, str] | None:
+        if _is_new_each_time(prompt):
+            return MissReason.STATE.value, ""
         if isinstance(prompt, Request) and prompt.exact_only is not None:
             return MissReason.EXACT_ONLY.value, prompt.exact_only.value
         if not text:
@@ -325,8 +327,9 @@ class Simulation:
 
     def _put(self, asked: _Asked, row: int, cells: Sequence[Cell]) -> None:
         request, fingerprint = asked.request, asked.fingerprint
-        if request.refusal is not None:
-            self.unstored[request.refusal] = self.unstored.get(request.refusal, 0) + 1
+        refusal = MissReason.STATE.value if _is_new_each_time(request.prompt) else request.refusal
+        if refusal is not None:
+            self.unstored[refusal] = self.unstored.get(refusal, 0) + 1
             return
         offset = self._spool.add(Put(fingerprint.text, request.answer, request.truth, asked.time))
         pool = self._pool
@@ -345,3 +348,7 @@ def _inside(cell: Cell, near: Near) -> list[bool]:
         bool(held & cell.bit) and distance <= cell.radius
         for held, distance in zip(near.holders, near.distances, strict=True)
     ]
+
+
+def _is_new_each_time(prompt: str | Request) -> bool:
+    return isinstance(prompt, Request) and not prompt.is_repeatable
