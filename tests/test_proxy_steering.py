@@ -52,7 +52,17 @@ def test_cache_control_is_understood(value: bytes, mode: str):
 
 
 def test_the_mode_goes_before_cache_control():
-    assert steered((b"cache-control", b"no-store"), (b"x-bsc-mode", b"exact")).mode == "exact"
+    assert steered((b"cache-control", b"no-cache"), (b"x-bsc-mode", b"exact")).mode == "exact"
+
+
+@pytest.mark.parametrize(("mode", "looks"), [(b"default", True), (b"exact", True), (b"refresh", False)])
+def test_no_store_keeps_nothing_whatever_the_mode(mode: bytes, looks: bool):
+    headers = ((b"cache-control", b"max-age=0, no-store"), (b"x-bsc-mode", mode))
+    steering = steered(*headers)
+    assert (steering.mode, steering.looks) == (mode.decode(), looks)
+    assert steering.keeps_nothing
+    assert not steering.stores
+    assert steered(*headers, settings=SteeringSettings(modes=("default", "exact", "refresh"))).stores
 
 
 @pytest.mark.parametrize(

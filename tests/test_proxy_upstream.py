@@ -8,6 +8,9 @@ import pytest
 
 from binary_semantic_cache.proxy.settings import UpstreamSettings
 from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError
+from model_server import ModelServer
+from proxy_server import chat_body, serving
+from torture import make_cache
 
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -112,3 +115,24 @@ def test_an_upstream_that_is_not_there_is_named_by_no_message():
         await upstream.aclose()
 
     asyncio.run(main())
+
+
+def test_another_upstream_is_never_answered_for():
+    with make_cache(None) as cache, ModelServer() as first, ModelServer() as second:
+        for upstream in (first, second, first):
+            with serving(upstream, cache) as proxy, proxy.http() as client:
+                for question in ("is this key good", "what is it"):
+                    last = client.post("/v1/chat/completions", json=chat_body(question))
+                    proxy.wait_until_quiet()
+        assert last.headers["x-bsc-cache"] == "exact"
+        assert (first.calls, second.calls) == (3, 2)
+
+
+def test_the_providers_own_addresses_are_those_of_every_file():
+    plain = UpstreamSettings()
+    spelt = UpstreamSettings(openai=plain.openai + "/", anthropic=plain.anthropic + "/")
+    other = UpstreamSettings(openai="http://127.0.0.1:1/v1", anthropic="http://127.0.0.1:1")
+    for provider in ("openai", "anthropic"):
+        assert plain.elsewhere(provider) is None
+        assert spelt.elsewhere(provider) is None
+        assert other.elsewhere(provider) == getattr(other, provider)

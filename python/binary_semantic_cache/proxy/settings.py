@@ -25,6 +25,7 @@ __all__ = [
 
 Mode = Literal["default", "exact", "refresh", "no-store", "bypass"]
 MODES: tuple[Mode, ...] = ("default", "exact", "refresh", "no-store", "bypass")
+_PROVIDERS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +53,9 @@ class ServerSettings:
 class UpstreamSettings:
     """`[upstream]`: the models' APIs."""
 
-    openai: str = "https://api.openai.com/v1"
+    openai: str = _PROVIDERS["openai"]
     """As `OPENAI_BASE_URL` says it: with `/v1`."""
-    anthropic: str = "https://api.anthropic.com"
+    anthropic: str = _PROVIDERS["anthropic"]
     """As `ANTHROPIC_BASE_URL` says it: without `/v1`."""
     openai_api_key: str = field(default="", repr=False)
     """Sent instead of the caller's key, which then must be configured."""
@@ -67,6 +68,11 @@ class UpstreamSettings:
     max_connections: int = 1000
     forward_headers: tuple[str, ...] = ()
     """Further request headers to pass on; they must be equal for an answer to be shared."""
+
+    def elsewhere(self, provider: Literal["openai", "anthropic"]) -> str | None:
+        """Where an upstream is that is not the provider itself: its models of the same names are others."""
+        url = (self.openai if provider == "openai" else self.anthropic).rstrip("/")
+        return None if url == _PROVIDERS[provider] else url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

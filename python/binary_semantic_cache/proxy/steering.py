@@ -9,7 +9,8 @@
     x-bsc-threshold  least cosine of a semantic hit; only ever stricter than the configuration's
     x-bsc-scope      any text: shared only with requests that say the same
 
-`Cache-Control: no-cache` is `refresh`, `no-store` is `no-store`, both together `bypass`.
+`Cache-Control: no-cache` is `refresh`, `no-store` is `no-store`, both together `bypass`. Beside a mode,
+`no-store` still keeps the answer out of the cache.
 """
 
 import math
@@ -35,6 +36,8 @@ class Steering:
     ttl_seconds: float | None = None
     threshold: float | None = None
     scope: str | None = None
+    keeps_nothing: bool = False
+    """Whether `no-store` was asked for, beside a mode or as one."""
 
     @property
     def looks(self) -> bool:
@@ -44,7 +47,7 @@ class Steering:
     @property
     def stores(self) -> bool:
         """Whether the upstream's answer may be kept."""
-        return self.mode in ("default", "exact", "refresh")
+        return self.mode in ("default", "exact", "refresh") and not self.keeps_nothing
 
 
 _PLAIN = Steering()
@@ -79,7 +82,9 @@ def steering_of(headers: Headers, settings: SteeringSettings, cache: CacheSettin
     threshold = _number(headers, b"x-bsc-threshold", 0.0, 1.0)
     if threshold is not None:
         threshold = max(threshold, least if settings.min_threshold is None else settings.min_threshold)
-    return Steering(_mode(headers, settings), ttl, threshold, scope)
+    mode = _mode(headers, settings)
+    keeps_nothing = "no-store" in settings.modes and b"no-store" in _directives(headers)
+    return Steering(mode, ttl, threshold, scope, keeps_nothing or mode == "no-store")
 
 
 def _mode(headers: Headers, settings: SteeringSettings) -> Mode:
@@ -98,12 +103,16 @@ def _mode(headers: Headers, settings: SteeringSettings) -> Mode:
 
 
 def _cache_control(headers: Headers) -> Mode:
-    value = value_of(headers, b"cache-control") or b""
-    directives = {part.strip().lower() for part in value.split(b",")}
+    directives = _directives(headers)
     no_store, no_cache = b"no-store" in directives, b"no-cache" in directives
     if no_store:
         return "bypass" if no_cache else "no-store"
     return "refresh" if no_cache else "default"
+
+
+def _directives(headers: Headers) -> set[bytes]:
+    value = value_of(headers, b"cache-control") or b""
+    return {part.strip().lower() for part in value.split(b",")}
 
 
 def _text(headers: Headers, name: bytes) -> str | None:

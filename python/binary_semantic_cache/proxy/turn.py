@@ -117,7 +117,7 @@ class Turn:
             self._steering = steering_of(
                 self._scope["headers"], self._settings.steering, self._settings.cache, self._rooms.threshold
             )
-            self._exchange.is_remembered = self._steering.mode != "no-store"
+            self._exchange.is_remembered = not self._steering.keeps_nothing
         except TooLargeError:
             most = self._settings.limits.max_body_bytes
             await self._refuse(413, "too_large", f"the request is larger than {most} bytes")
@@ -301,6 +301,9 @@ class Turn:
                 extra[f"header {name.decode('latin-1')}"] = value.decode("latin-1")
         if self._scope["query_string"]:
             extra["query"] = self._scope["query_string"].decode("latin-1")
+        elsewhere = self._settings.upstream.elsewhere(self._api.provider)
+        if elsewhere is not None:
+            extra["upstream"] = elsewhere
         if self._steering.scope is not None:
             extra["scope"] = self._steering.scope
         return extra
