@@ -138,8 +138,13 @@ def test_a_path_written_otherwise_opens_nothing(url, path):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "", "127.0.0.1.evil.example:80", "@evil"]
-)
+    "host",
+    [
+        "evil.example", "localhost.evil.example", "", "127.0.0.1.evil.example:80", "@evil",
+        "[::1].evil.example", "localhost:evil.example", "localhost@evil.example",
+        "evil.example:127.0.0.1", "[localhost]",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("path", ["/", "/api/recent", "/metrics", "/healthz", "/static/main.js"])
 def test_a_name_that_is_not_ours_is_answered_nothing(client, host, path):
     answer = client.get(path, headers={"host": host, "authorization": f"Bearer {TOKEN}"})

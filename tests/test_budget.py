@@ -212,6 +212,14 @@ def test_without_a_model_to_ask_the_sampled_hit_is_asked_by_its_caller():
         assert cache.stats().misses == {"audit": 2}
 
 
+def test_a_hit_whose_new_answer_will_not_be_put_is_not_sampled():
+    with make(budget=wrong_budget(ask=None)) as cache:
+        cache.put(QUESTION, "Paris")
+        assert cache.lookup(NEAR, will_put=False).kind == "semantic"
+        assert asyncio.run(cache.alookup(NEAR, will_put=False)).kind == "semantic"
+        assert cache.lookup(NEAR).reason is MissReason.AUDIT
+
+
 def test_a_sampled_hit_is_served_where_no_more_are_judged_in_this_minute():
     with make(budget=wrong_budget(ask=None, per_minute=1.0)) as cache:
         cache.put(QUESTION, "Paris")

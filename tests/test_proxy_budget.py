@@ -151,6 +151,16 @@ def test_beyond_the_audits_of_a_minute_hits_are_served(model):
         assert [ask(near(number))["cache"] for number in range(2, 6)] == ["semantic"] * 4
 
 
+def test_a_hit_whose_new_answer_would_not_be_kept_is_not_asked_anew(model):
+    with watched(model) as (proxy, _, _), proxy.http() as http:
+        http.post("/v1/chat/completions", json=chat_body(QUESTION))
+        proxy.wait_until_quiet()
+        http.headers["x-bsc-mode"] = "no-store"
+        reply = http.post("/v1/chat/completions", json=chat_body(near(1)))
+        assert headers_of(reply)["cache"] == "semantic"
+    assert model.calls == 1
+
+
 def test_in_shadow_mode_all_that_would_be_served_is_judged_and_told_as_such(model):
     with watched(model, mode="shadow") as (proxy, cache, ask):
         ask()

@@ -107,3 +107,14 @@ def test_a_caller_holds_nothing_of_its_key():
     callers = Callers(KeySettings(known=(known("one", b"sk-canary-1", "team"),)), pseudonym)
     for key in (b"sk-canary-1", b"sk-canary-2"):
         assert "canary" not in repr(callers.of(bearer(key)))
+
+
+def test_trust_is_in_the_values_of_further_headers_and_answers_are_not():
+    callers = Callers(KeySettings(), pseudonym, further=frozenset({b"x-own-key"}))
+    asking = [
+        callers.of([*bearer(b"a"), *more]) for more in ([], [(b"x-own-key", b"1")], [(b"x-own-key", b"2")])
+    ]
+    assert len({caller.scope for caller in asking}) == 1
+    assert len({caller.principal for caller in asking}) == 3
+    callers.accepted(asking[1], "openai")
+    assert [callers.is_known(caller, "openai") for caller in asking] == [False, True, False]

@@ -315,3 +315,15 @@ def test_a_stream_that_is_cut_at_any_byte_leaves_nothing_in_the_cache(both):
     proxy.wait_until_quiet()
     assert len(proxy.cache) == entries
     assert model.calls == calls + len(cuts)
+
+
+@pytest.mark.parametrize("options", ['{"a": NaN}', '{"\\ud800": 1}', '{"a": ' + "[" * 70 + "]" * 70 + "}"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings"])
+def test_options_of_a_stream_that_cannot_be_compared_are_the_upstreams_to_judge(options, path):
+    said = '"messages": [{"role": "user", "content": "q"}]' if "chat" in path else '"input": "q"'
+    body = f'{{"model": "trial", {said}, "stream_options": {options}}}'.encode()
+    with ModelServer() as model, serving(model) as proxy, proxy.http() as http:
+        for _ in range(2):
+            reply = http.post(path, content=body)
+            assert (reply.status_code, headers_of(reply)["reason"]) == (200, "unreadable")
+        assert [one.body for one in model.asked] == [body, body]

@@ -79,3 +79,17 @@ def test_what_waits_is_read_together_by_who_comes_late():
         assert len(pieces) <= 5
 
     asyncio.run(main())
+
+
+def test_a_flight_that_is_left_before_its_first_step_lands():
+    async def main():
+        async def chunks():
+            yield b"{}"
+
+        flight = flight_of(chunks)
+        with flight.joined():
+            pass
+        await asyncio.wait_for(flight.landed(), 10)
+        assert flight.stored == "client_left"
+
+    asyncio.run(main())

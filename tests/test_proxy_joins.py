@@ -3,11 +3,13 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 
 import httpx
 import openai
 import pytest
 
+from binary_semantic_cache.proxy.settings import KnownKey
 from model_misdeeds import Gate, answers, paced, watched
 from model_server import ModelServer
 from proxy_server import chat_body, headers_of, serving
@@ -233,6 +235,110 @@ def test_nobody_joins_with_another_key_good_or_bad(model, proxy):
         gate.open()
         assert "bob" not in first.result(30).text
     assert model.calls == 4
+
+
+def grouped():
+    known = [
+        KnownKey(name=name, sha256=sha256(key.encode()).hexdigest(), tenant="both")
+        for name, key in (("alice", "sk-alice"), ("bob", "sk-bob"))
+    ]
+    return {"keys": {"accept": "configured", "known": tuple(known)}}
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 429, 503])
+def test_what_the_upstream_refuses_to_one_key_is_asked_again_with_the_other(model, status):
+    gate = Gate()
+
+    def refuse(exchange):
+        gate.pass_one()
+        answers(status, {"error": {"message": "not you"}})(exchange)
+
+    with serving(model, tables=grouped()) as proxy, proxy.http() as alice, proxy.http("sk-bob") as bob:
+        model.will(refuse)
+        first = in_background(lambda: post(alice))
+        model.wait_for_requests(1)
+        second = in_background(lambda: post(bob))
+        proxy.wait_for_readers(2)
+        gate.open()
+        assert first.result(30).status_code == status
+        assert second.result(30).status_code == 200
+    assert model.calls == 2
+
+
+def test_who_joins_a_refusal_is_told_when_to_ask_again(model, proxy):
+    gate = Gate()
+
+    def refuse(exchange):
+        gate.pass_one()
+        more = {"retry_after": "7", "retry_after_ms": "6500", "x_should_retry": "true", "set_cookie": "a=b"}
+        answers(429, {"error": {"message": "slowly"}}, **more)(exchange)
+
+    with proxy.http() as http:
+        post(http, FAR)
+        model.will(refuse)
+        both = [in_background(lambda: post(http))]
+        model.wait_for_requests(2)
+        both.append(in_background(lambda: post(http)))
+        proxy.wait_for_readers(2)
+        gate.open()
+        first, joined = (one.result(30) for one in both)
+    assert (first.status_code, joined.status_code) == (429, 429)
+    for name in ("retry-after", "retry-after-ms", "x-should-retry", "content-type"):
+        assert joined.headers[name] == first.headers[name]
+    assert "set-cookie" not in joined.headers
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [b'"\\ud800', b'"\xed\xa0\x80', b'"x":NaN,"', b'"model":"other","'],
+    ids=["half", "raw", "nan", "twice"],
+)
+def test_what_readers_may_take_in_two_ways_is_for_who_asked_alone(model, proxy, spoilt):
+    gate = Gate()
+
+    def spoil(exchange):
+        gate.pass_one()
+        body = exchange.reply.body
+        exchange.reply.pieces = [body.replace(b'"', spoilt, 1)]
+        exchange.send_reply()
+
+    with proxy.http() as http:
+        post(http, FAR)
+        model.will(spoil)
+        first = in_background(lambda: post(http))
+        model.wait_for_requests(2)
+        second = in_background(lambda: post(http, stream=True))
+        proxy.wait_for_readers(2)
+        gate.open()
+        assert spoilt in first.result(30).content
+        own = second.result(30)
+    assert said_in(own) == f"trial tells alice about «{QUESTION}» (call 3)"
+    proxy.wait_until_quiet()
+    assert sorted(one.stored for one in proxy.records) == ["malformed", "stored", "stored"]
+
+
+def test_figures_beyond_all_use_are_none(model):
+    gate = Gate()
+
+    def boast(exchange):
+        gate.pass_one()
+        many = b'"prompt_tokens": 1' + 4000 * b"0"
+        exchange.reply.pieces = [exchange.reply.body.replace(b'"prompt_tokens": ', many)]
+        exchange.send_reply()
+
+    prices = {"cache": {"prices": {"trial": (1.0, 1.0)}}}
+    with serving(model, tables=prices) as proxy, proxy.http() as http:
+        post(http, FAR)
+        model.will(boast)
+        first = in_background(lambda: post(http))
+        model.wait_for_requests(2)
+        second = in_background(lambda: post(http))
+        proxy.wait_for_readers(2)
+        gate.open()
+        assert first.result(30).content == second.result(30).content
+        proxy.wait_until_quiet()
+        (joined,) = (one for one in proxy.records if one.reason == "joined")
+    assert (joined.saved.input_tokens, joined.saved.cost) == (0, 0.0)
 
 
 def test_a_crowd_larger_than_the_pool_of_lookups_is_served_by_the_cache(model, proxy):

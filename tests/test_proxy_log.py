@@ -4,6 +4,7 @@ import io
 import json
 import re
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,29 @@ def test_a_stream_that_hangs_holds_up_nobody_and_later_lines_are_dropped():
     released.set()
     log.close(30)
     assert len(stream.getvalue().splitlines()) == 10_001
+
+
+def test_lines_that_wait_hold_no_content():
+    released, stuck = threading.Event(), threading.Event()
+
+    class Stuck(io.StringIO):
+        def write(self, text):
+            stuck.set()
+            assert released.wait(30)
+            return super().write(text)
+
+    log = AccessLog(Stuck())
+    log.watch(record())
+    assert stuck.wait(30)
+    tracemalloc.start()
+    try:
+        for n in range(200):
+            log.watch(record(request=Request(f"{n} " * 50_000, b"")))
+        assert tracemalloc.get_traced_memory()[0] < 2**20
+    finally:
+        tracemalloc.stop()
+        released.set()
+        log.close(30)
 
 
 def test_the_thread_begins_with_the_first_line_and_ends_with_close():

@@ -299,6 +299,24 @@ def test_no_store_keeps_nothing_and_may_be_served(model, proxy, client, headers)
     assert ask(client, headers=headers)[1]["cache"] == "exact"
 
 
+@pytest.mark.parametrize("headers", [{"x-bsc-mode": "no-store"}, {"cache-control": "no-store"}])
+def test_no_store_leaves_no_content_on_the_page_either(model, proxy, client, headers):
+    ask(client)
+    for n, question in enumerate((QUESTION, NEAR, FAR), 2):
+        ask(client, question, headers)
+        told = proxy.record(of=n)
+        assert (told.request, told.prompt) == (None, None)
+        assert told.tenant
+        assert told.model == "trial"
+    assert [one.outcome for one in proxy.records] == ["miss", "exact", "semantic", "miss"]
+
+
+def test_of_a_models_name_a_record_keeps_the_beginning(proxy):
+    with proxy.http() as http:
+        http.post("/v1/chat/completions", json=chat_body(model="m" * 2**20))
+    assert proxy.record(of=1).model == "m" * 200
+
+
 @pytest.mark.parametrize("headers", [{"x-bsc-mode": "bypass"}, {"cache-control": "no-store, no-cache"}])
 def test_bypass_neither_looks_nor_keeps(model, proxy, client, headers):
     ask(client)

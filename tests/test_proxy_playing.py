@@ -136,6 +136,7 @@ def test_one_embedding_answers_one_input_of_any_form(asked: Any) -> None:
         embeddings_of(EMBEDDING, {**EMBEDDING, "index": 1, "embedding": [1]}),
         embeddings_of(EMBEDDING, {**EMBEDDING, "index": 1, "embedding": [1, None]}),
         embeddings_of(EMBEDDING, {**EMBEDDING, "index": 1, "embedding": [1, math.nan]}),
+        embeddings_of(EMBEDDING, {**EMBEDDING, "index": 1, "embedding": [1, 10**400]}),
         embeddings_of(EMBEDDING, {**EMBEDDING, "index": 1, "embedding": "?"}),
         embeddings_of(*({**EMBEDDING, "index": i, "embedding": ""} for i in range(2))),
         embeddings_of(EMBEDDING, 3),
@@ -163,6 +164,29 @@ def test_embeddings_that_are_not_one_for_each_input_suit_nobody(answer: dict[str
 def test_what_is_no_answer_of_an_api_suits_nobody(path: str, answer: dict[str, Any]) -> None:
     assert not APIS[path].suits(answer, {"input": "a"})
     assert not APIS[path].suits(answer, {"input": "a", "stream": True})
+
+
+@pytest.mark.parametrize("logprobs", ["x", [1], {"tokens": 3}, {"tokens": ["a"], "top_logprobs": {"a": 1}}])
+def test_a_completion_whose_tokens_cannot_be_played_suits_nobody(logprobs: Any) -> None:
+    choice = {"index": 0, "text": "a b", "logprobs": logprobs, "finish_reason": "stop"}
+    answer = {"object": "text_completion", "choices": [choice], "usage": {}}
+    api = APIS["/v1/completions"]
+    assert not api.suits(answer, USAGE)
+    choice["logprobs"] = {"tokens": ["a", " b"], "top_logprobs": None}
+    assert api.suits(answer, USAGE)
+    assert list(api.play(answer, USAGE))
+
+
+@pytest.mark.parametrize("annotations", [3, "x", {"a": 1}])
+def test_a_response_whose_annotations_are_no_list_suits_nobody(annotations: Any) -> None:
+    part = {"type": "output_text", "text": "a b", "annotations": annotations}
+    item = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [part]}
+    answer = {"object": "response", "id": "r", "status": "completed", "output": [item], "usage": {}}
+    api = APIS["/v1/responses"]
+    assert not api.suits(answer, {})
+    part["annotations"] = None
+    assert api.suits(answer, {})
+    assert list(api.play(answer, {}))
 
 
 def test_an_answer_that_is_heard_suits_nobody() -> None:

@@ -123,6 +123,19 @@ def test_a_response_that_goes_on_from_another_is_answered_from_exact_repeats_alo
     assert ask(client, previous_response_id="resp_0")[1]["cache"] == "exact"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_same_words_in_a_conversation_are_asked_anew_each_time(model, proxy, client, stream):
+    for call in (1, 2, 3):
+        made = client.responses.create(model="trial", input=QUESTION, conversation="conv_0", stream=stream)
+        if stream:
+            list(made)
+        client.settled()
+        told = proxy.record(of=call)
+        assert (told.outcome, told.reason) == ("bypass", "state")
+    assert model.calls == 3
+    assert len(proxy.cache) == 0
+
+
 def test_an_error_in_a_stream_reaches_the_sdk_and_nothing_is_kept(model, proxy, client):
     model.will(error_event(3))
     events = list(client.responses.create(model="trial", input=QUESTION, stream=True))

@@ -138,6 +138,9 @@ TARGETS = [
     "/v1/@{evil}",
     "/v1:{port}/models",
     "/v1?@{evil}/",
+    "/v1/models#@{evil}/",
+    "/v1/models?a=b#@{evil}/",
+    "/v1/chat/completions?a=b#@{evil}/",
     "/admin",
     "/metrics",
     "/",
@@ -158,6 +161,7 @@ def test_a_path_leads_to_no_other_place_than_it_names(three, target, method):
     )
     reply = raw_reply(proxy, head, body)
     assert reply.startswith(b"HTTP/1.1 ")
+    assert int(reply.split()[1]) < 500
     assert evil.asked == []
     for asked in model.asked[before:]:
         # What passes is below /v1/, has no way up, and is what was asked.
@@ -311,6 +315,45 @@ def test_a_revoked_key_gets_no_hit_after_the_upstream_has_said_so(model, proxy):
         assert post(http, "who wrote hamlet").status_code == 401
         assert post(http).status_code == 401
         assert headers_of(post(http))["reason"] == "key_unknown"
+
+
+def test_a_key_that_is_turned_down_where_nothing_is_cached_gets_no_hit_either(model, proxy):
+    with proxy.http() as http:
+        post(http)
+        proxy.wait_until_quiet()
+        model.revoke("sk-alice")
+        assert http.get("/v1/models").status_code == 401
+        assert post(http).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://site.example", 403),
+        ("http://site.example:8080", 403),
+        ("http://localhost.site.example", 403),
+        ("http://127.0.0.1.site.example", 403),
+        ("http://192.0.2.1", 403),
+        ("http://[bad", 403),
+        ("null", 403),
+        ("http://localhost:3000", 200),
+        ("http://127.0.0.1:3000", 200),
+        ("http://[::1]:3000", 200),
+        ("app://notes", 200),
+    ],
+)
+def test_a_page_of_another_site_cannot_ask_where_no_key_is_needed(origin, status):
+    with ModelServer(keys={"": "anybody"}) as model, serving(model) as proxy, proxy.http() as http:
+        del http.headers["authorization"]
+        assert post(http).status_code == 200
+        proxy.wait_until_quiet()
+        http.headers["origin"] = origin
+        assert post(http).status_code == status
+        assert http.get("/v1/models").status_code == status
+        # Before a request with a key a browser asks whether it may be sent, without the key.
+        assert http.options("/v1/models").status_code != 403
+        http.headers["authorization"] = "Bearer sk-none"
+        assert http.get("/v1/models").status_code == 401
 
 
 def test_trust_in_a_key_ends_with_its_time(model):
@@ -472,3 +515,26 @@ def assert_nowhere(folder) -> None:
     assert files
     for file in files:
         assert b"sk-canary" not in file.read_bytes(), file.name
+
+
+def test_a_credential_of_the_upstreams_own_is_trusted_for_itself_alone():
+    tables = {"upstream": {"forward_headers": ("x-own-key",)}}
+    with (
+        ModelServer(keys={"": "anybody"}) as model,
+        serving(model, tables=tables) as proxy,
+        proxy.http() as http,
+    ):
+        del http.headers["authorization"]
+        one, other = {"x-own-key": "1"}, {"x-own-key": "2"}
+
+        def ask(headers):
+            reply = http.post(CHAT, json=chat_body(QUESTION), headers=headers)
+            proxy.wait_until_quiet()
+            return reply
+
+        assert [ask(headers).status_code for headers in (one, other)] == [200, 200]
+        model.will(answers(401, {"error": {}}))
+        assert http.post(CHAT, json=chat_body("who wrote hamlet"), headers=one).status_code == 401
+        # The other's is still good, which says nothing of this one.
+        assert headers_of(ask(other))["cache"] == "exact"
+        assert headers_of(ask(one))["reason"] == "key_unknown"

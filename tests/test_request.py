@@ -115,6 +115,24 @@ def test_the_order_of_keys_does_not_matter(value: object, rng: random.Random) ->
     assert Request.from_openai_chat(shuffled(body, rng)) == Request.from_openai_chat(body)
 
 
+@pytest.mark.parametrize("where", ["response_format", "tools", "functions", "text", "guided_json", "format"])
+def test_the_order_of_a_schemas_properties_counts_and_no_other(where: str) -> None:
+    def ask(names: str, *, turned: bool = False) -> Request:
+        inner = {"properties": {name: {"type": "string"} for name in names}, "type": "object"}
+        schema = {"schema": {"properties": {"n": inner}, "strict": True}, "name": "s"}
+        if turned:
+            schema = {key: schema[key] for key in reversed(schema)}
+        return of_chat(**{where: [schema] if where.endswith("s") else schema})
+
+    assert ask("ab") == ask("ab", turned=True)
+    assert len({ask("ab").context, ask("ba").context, ask("a").context, of_chat().context}) == 4
+
+
+def test_names_that_are_said_are_no_schemas() -> None:
+    names = [{"properties": {"a": 1, "b": 2}}, {"properties": {"b": 2, "a": 1}}]
+    assert len({of_chat(user(QUESTION), assistant("a", seen=seen), user("q")) for seen in names}) == 1
+
+
 @given(JSONS)
 def test_a_json_text_is_the_mapping_that_it_says(value: object) -> None:
     body = chat(extra=value)
@@ -298,6 +316,52 @@ STATEFUL = [
 @pytest.mark.parametrize("request_", STATEFUL)
 def test_a_request_that_continues_a_state_elsewhere_is_exact_only(request_: Request) -> None:
     assert request_.exact_only is ExactOnly.STATE
+
+
+STATEFUL_FOR_GOOD = [
+    of_responses("q", conversation="c"),
+    of_responses("q", conversation={"id": "c"}),
+    Request.from_openai_responses({"conversation": "c"}),
+    of_responses("q", tools=[{"type": "code_interpreter", "container": "cntr_1"}]),
+    of_responses("q", tools=[{"type": "shell", "environment": {"container_id": "cntr_1"}}]),
+    of_anthropic(user("q"), container="c"),
+    of_anthropic(user("q"), container={"id": "c"}),
+]
+
+
+@pytest.mark.parametrize("request_", STATEFUL_FOR_GOOD)
+def test_what_each_answer_changes_makes_a_request_that_none_repeats(request_: Request) -> None:
+    assert not request_.is_repeatable
+    assert request_.exact_only is ExactOnly.STATE
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        of_responses("q", previous_response_id="r", conversation=None),
+        of_responses("q", tools=[{"type": "code_interpreter", "container": {"type": "auto"}}]),
+        of_anthropic(user("q"), container={"skills": []}),
+        of_chat(),
+    ],
+)
+def test_what_no_answer_changes_may_be_repeated(request_: Request) -> None:
+    assert request_.is_repeatable
+
+
+def test_whitespace_around_a_prompt_that_is_continued_counts() -> None:
+    def ask(prompt: str) -> Request:
+        return Request.from_openai_completion({"prompt": prompt})
+
+    prompts = ["f():", "f():\n", "f():\n    ", " f():", "\n f():", "  ", "", "\n"]
+    asked = [ask(prompt) for prompt in prompts]
+    assert len({(request.context, request.text) for request in asked}) == len(prompts)
+    assert ask("f():\n").context == ask("g():\n").context
+
+
+@pytest.mark.parametrize("more", [{"echo": True}, {"suffix": "return"}])
+def test_a_completion_that_repeats_its_prompt_or_leads_somewhere_is_exact_only(more: dict[str, Any]) -> None:
+    assert Request.from_openai_completion({"prompt": "q", **more}).exact_only is ExactOnly.PREFILL
+    assert Request.from_openai_completion({"prompt": "q", "echo": False, "suffix": None}).exact_only is None
 
 
 TEXTLESS = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from binary_semantic_cache import errors
+from binary_semantic_cache import Request, errors
 from semantic_caches import FAR, NEAR, QUESTION, chat, make
 
 
@@ -171,3 +171,15 @@ def test_beyond_its_bytes_the_least_recently_used_leaves(where):
         assert cache.lookup("word19")
         assert not cache.lookup("word5")
         assert cache.put("huge", "x" * 4000) is None
+
+
+def test_what_each_answer_changes_is_neither_served_nor_kept_nor_shared():
+    answers = iter(["first", "second", "third"])
+    request = Request.from_openai_responses({"model": "m", "input": "go on", "conversation": "c"})
+    with make(None) as cache:
+        for expected in ("first", "second"):
+            assert cache.get_or_compute(request, lambda: next(answers)) == expected
+        assert cache.put(request, "other") is None
+        assert cache.lookup(request).reason == "state"
+        assert len(cache) == 0
+        assert cache.stats().refusals == {"state": 1}

@@ -89,7 +89,8 @@ class _Front:
         settings, cache = self._settings, self._cache
         upstream = Upstream(settings.upstream)
         verdicts = Verdicts(cache, settings.cache, settings.limits)
-        callers = Callers(settings.keys, cache.pseudonym)
+        further = frozenset(name.lower().encode() for name in settings.upstream.forward_headers)
+        callers = Callers(settings.keys, cache.pseudonym, further=further)
         self._gateway = Gateway(settings, verdicts, upstream, callers, self._tell, cache.threshold)
         self._passing = Passing(settings, upstream, callers, self._tell)
         self.state.is_ready = True

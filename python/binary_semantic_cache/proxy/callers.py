@@ -43,6 +43,9 @@ class Callers:
         settings: `[keys]`.
         pseudonym: a keyed digest that all processes of this cache agree on, as `SemanticCache.pseudonym`.
         now: seconds that only grow.
+        further: headers that are forwarded besides. One of them may be a credential of the upstream's own, so
+            trust in a caller is trust in their values. They do not say whose an answer is: with each answer
+            it is looked at whether they are equal.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class Callers:
         settings: KeySettings,
         pseudonym: Callable[[bytes], str],
         now: Callable[[], float] = monotonic,
+        further: frozenset[bytes] = frozenset(),
     ) -> None:
+        self._further = further
         self._settings = settings
         self._pseudonym = pseudonym
         self._now = now
@@ -69,9 +74,12 @@ class Callers:
                 return Caller(
                     self._digest(known.sha256.encode()), f"tenant:{known.tenant}", known.tenant, True
                 )
-        raw = b"".join(b"%b %d:%b" % (name, len(value), value) for name, value in sorted(given))
+        raw = _joined(given)
         stands_for = self._pseudonym(raw)
-        return Caller(self._digest(raw), f"key:{stands_for}", stands_for[:_SHOWN_DIGITS], False)
+        others = [(name, value) for name, value in headers if name in self._further]
+        # A digest between the two, so that they can be divided in one way only.
+        principal = self._digest(self._digest(raw) + _joined(others)) if others else self._digest(raw)
+        return Caller(principal, f"key:{stands_for}", stands_for[:_SHOWN_DIGITS], False)
 
     def is_known(self, caller: Caller, provider: Provider) -> bool:
         """Whether the caller may be served what the upstream did not just answer to them."""
@@ -95,6 +103,10 @@ class Callers:
 
     def _digest(self, raw: bytes) -> bytes:
         return blake2b(raw, key=self._secret, digest_size=16).digest()
+
+
+def _joined(given: Headers) -> bytes:
+    return b"".join(b"%b %d:%b" % (name, len(value), value) for name, value in sorted(given))
 
 
 def _bare(name: bytes, value: bytes) -> bytes:

@@ -14,6 +14,9 @@ from binary_semantic_cache.text.verdict import Hit, Miss, Verdict
 
 __all__ = ["Exchange"]
 
+_LONGEST_MODEL = 200
+"""A name may be as long as a body; records are kept, and a page of them has to stay small."""
+
 
 @dataclass(slots=True)
 class Exchange:
@@ -37,6 +40,8 @@ class Exchange:
     tracestate: str = ""
     request_bytes: int = 0
     ended: float | None = None
+    is_remembered: bool = True
+    """Whether the page may show what was asked: not where the caller wanted nothing kept."""
 
     def read_from(self, headers: Headers) -> None:
         """Notes what the request's headers say of its trace."""
@@ -65,6 +70,7 @@ class Exchange:
         similarity = hit.similarity if hit else nearest.similarity if nearest else None
         first = self.sent.first_byte_at or self.ended
         request = None if asked is None else asked.request
+        content = request if self.is_remembered else None
         return Record(
             began_at=self.began_at,
             api=self.api,
@@ -76,7 +82,7 @@ class Exchange:
             detail=verdict.detail if isinstance(verdict, Miss) else "",
             would_be=hit.kind if hit is not None and is_shadow else "",
             tenant="" if caller is None else caller.name,
-            model=(request.model or "") if request else "",
+            model=(request.model or "")[:_LONGEST_MODEL] if request else "",
             stream=asked is not None and asked.is_stream,
             similarity=similarity,
             entry_id=hit.entry_id if hit else None,
@@ -93,9 +99,9 @@ class Exchange:
             response_bytes=self.sent.n_bytes,
             traceparent=self.traceparent,
             tracestate=self.tracestate,
-            request=request,
+            request=content,
             scope=None if caller is None else caller.scope,
-            prompt=hit.prompt if hit else None,
+            prompt=hit.prompt if hit and self.is_remembered else None,
         )
 
     def headers(self) -> Headers:

@@ -10,7 +10,6 @@ shared, and then goes at the pace of the slowest.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -20,6 +19,7 @@ from time import monotonic
 import httpx
 
 from binary_semantic_cache.proxy.apis import Answer, Assembler
+from binary_semantic_cache.proxy.apis.reading import can_be_said, read_body
 from binary_semantic_cache.proxy.headers import Headers, returned, value_of
 from binary_semantic_cache.proxy.sse import EventReader
 from binary_semantic_cache.proxy.upstream import UpstreamError
@@ -98,6 +98,8 @@ class Flight:
         self.seconds: float | None = None
         """From the request to the end of the reply."""
         self._task = asyncio.create_task(self._fly())
+        # Of a task that is cancelled before its first step nothing runs, and nobody may wait for it for ever.
+        self._task.add_done_callback(lambda _: self._touch_down())
 
     # For those who asked
 
@@ -220,9 +222,15 @@ class Flight:
             if self.answer is not None:
                 self.stored = await self._keep(self.answer, self.seconds)
         finally:
-            if not self._head.done():
-                self._head.cancel()
-            self._landed.set()
+            self._touch_down()
+
+    def _touch_down(self) -> None:
+        """Lets go of all who wait."""
+        if not self._head.done():
+            self._head.cancel()
+        self._ended.set()
+        self._grown.set()
+        self._landed.set()
 
     def _conclude(self, head: Head, assembler: Assembler | None) -> None:
         """Says what the whole reply was."""
@@ -232,14 +240,15 @@ class Flight:
             self.stored = "too_large"
         elif not _is_plain(head):
             self.stored = "encoded"
-        elif assembler is not None:
-            self.answer = assembler.answer()
-            if self.answer is None:
-                self.stored = assembler.failure or "incomplete"
         else:
-            self.answer = _json_object(b"".join(self._chunks))
-            if self.answer is None:
+            raw = b"".join(self._chunks)
+            answer = read_body(raw) if assembler is None else assembler.answer()
+            if answer is None:
+                self.stored = "malformed" if assembler is None else assembler.failure or "incomplete"
+            elif not can_be_said(answer, raw):
                 self.stored = "malformed"
+            else:
+                self.answer = answer
 
     def _take(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
@@ -295,11 +304,3 @@ def _head_of(response: httpx.Response) -> Head:
 def _is_plain(head: Head) -> bool:
     """Whether the body is what it says and not a compressed form of it."""
     return (value_of(head.headers, b"content-encoding") or b"identity").strip().lower() == b"identity"
-
-
-def _json_object(raw: bytes) -> Answer | None:
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-__all__ = ["CREDENTIALS", "SHAPING", "Headers", "requested", "returned", "value_of"]
+__all__ = ["CREDENTIALS", "RETRYING", "SHAPING", "Headers", "requested", "returned", "value_of"]
 
 Headers = list[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case, in the order they came, repeats kept."""
@@ -18,6 +18,9 @@ SHAPING = (
     b"openai-project",
 )
 """Headers that change what is answered, or who pays for it."""
+
+RETRYING = (b"retry-after", b"retry-after-ms", b"x-should-retry")
+"""Headers of a refusal by which clients know whether and when to ask again."""
 
 # Of one connection, not of the message. Source: RFC 9110, section 7.6.1.
 _HOP_BY_HOP = frozenset(

@@ -13,6 +13,7 @@ from binary_semantic_cache.proxy.exchange import Exchange
 from binary_semantic_cache.proxy.flight import BrokenOffError, tell_broken_off
 from binary_semantic_cache.proxy.headers import Headers, requested, returned, value_of
 from binary_semantic_cache.proxy.observe import Watcher
+from binary_semantic_cache.proxy.origins import FOREIGN_PAGE, is_from_foreign_page
 from binary_semantic_cache.proxy.replies import (
     ClientLeftError,
     json_bytes,
@@ -21,7 +22,7 @@ from binary_semantic_cache.proxy.replies import (
     unless_left,
 )
 from binary_semantic_cache.proxy.settings import ProxySettings
-from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError, is_plain_path
+from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError, is_plain_path, is_plain_query
 
 __all__ = ["Passing", "provider_of"]
 
@@ -70,7 +71,11 @@ class Passing:
             exchange.reason = "key_unknown"
             await self._refuse(exchange, send, provider, 401, "the key is not known to this proxy")
             return
-        if not is_plain_path(raw_path):
+        if is_from_foreign_page(scope["method"], headers):
+            exchange.reason = "key_unknown"
+            await self._refuse(exchange, send, provider, 403, FOREIGN_PAGE)
+            return
+        if not is_plain_path(raw_path) or not is_plain_query(scope["query_string"]):
             await self._refuse(exchange, send, provider, 400, "the path is not one that is passed on")
             return
         content = _Content(receive)
@@ -84,6 +89,8 @@ class Passing:
                 _with_length(requested(headers, self._further, encodings=True), headers),
                 content.chunks() if _has_body(headers) else None,
             ) as response:
+                if response.status_code == 401:
+                    self._callers.rejected(exchange.caller, provider)
                 sending = send_chunks(
                     send,
                     exchange.sent,

@@ -15,7 +15,8 @@ from binary_semantic_cache.proxy.callers import Caller, Callers
 from binary_semantic_cache.proxy.exchange import Exchange
 from binary_semantic_cache.proxy.flight import Flight, Head
 from binary_semantic_cache.proxy.flights import Flights, Shared, form_of
-from binary_semantic_cache.proxy.headers import SHAPING, Headers, requested, value_of
+from binary_semantic_cache.proxy.headers import RETRYING, SHAPING, Headers, requested, value_of
+from binary_semantic_cache.proxy.origins import FOREIGN_PAGE, is_from_foreign_page
 from binary_semantic_cache.proxy.replies import (
     TooLargeError,
     body_of,
@@ -26,7 +27,7 @@ from binary_semantic_cache.proxy.replies import (
 )
 from binary_semantic_cache.proxy.settings import ProxySettings
 from binary_semantic_cache.proxy.steering import Steering, SteeringError, steering_of
-from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError
+from binary_semantic_cache.proxy.upstream import Upstream, UpstreamError, is_plain_query
 from binary_semantic_cache.proxy.verdicts import Asked, Verdicts
 from binary_semantic_cache.text.verdict import Hit
 
@@ -102,12 +103,19 @@ class Turn:
         if self._settings.keys.accept == "configured" and not self._caller.is_configured:
             await self._refuse(401, "key_unknown", "the key is not known to this proxy")
             return
+        if is_from_foreign_page(self._scope["method"], self._scope["headers"]):
+            await self._refuse(403, "key_unknown", FOREIGN_PAGE)
+            return
+        if not is_plain_query(self._scope["query_string"]):
+            await self._refuse(400, "unreadable", "the query is not one that is passed on")
+            return
         try:
             self._raw = await body_of(self._receive, self._settings.limits.max_body_bytes)
             self._exchange.request_bytes = len(self._raw)
             self._steering = steering_of(
                 self._scope["headers"], self._settings.steering, self._settings.cache, self._rooms.threshold
             )
+            self._exchange.is_remembered = self._steering.mode != "no-store"
         except TooLargeError:
             most = self._settings.limits.max_body_bytes
             await self._refuse(413, "too_large", f"the request is larger than {most} bytes")
@@ -211,7 +219,8 @@ class Turn:
         flight, exchange = shared.flight, self._exchange
         with flight.joined():
             head = await flight.head()
-            if head.status in (401, 403) and shared.principal != self._caller.principal:
+            # A limit, an empty purse or a missing right of the other key is not this one's.
+            if head.status != 200 and shared.principal != self._caller.principal:
                 return False
             if head.status == 200 and shared.form != form_of(asked):
                 answer = await flight.whole()
@@ -222,8 +231,8 @@ class Turn:
             else:
                 exchange.reason = "joined"
                 # Of the other headers some may be meant for who asked alone.
-                kind = value_of(head.headers, b"content-type")
-                headers = [] if kind is None else [(b"content-type", kind)]
+                kept = (b"content-type",) if head.status == 200 else (b"content-type", *RETRYING)
+                headers = [(name, value) for name, value in head.headers if name in kept]
                 headers += self._own_headers()
                 await send_chunks(self._send, exchange.sent, head.status, headers, flight.chunks())
             if flight.answer is not None:

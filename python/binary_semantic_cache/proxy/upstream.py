@@ -11,11 +11,11 @@ from binary_semantic_cache.proxy.clients import Clients
 from binary_semantic_cache.proxy.headers import CREDENTIALS, Headers
 from binary_semantic_cache.proxy.settings import UpstreamSettings
 
-__all__ = ["Upstream", "UpstreamError", "is_plain_path"]
+__all__ = ["Upstream", "UpstreamError", "is_plain_path", "is_plain_query"]
 
 _PREFIX = b"/v1"
 # What a path may not hold: anything that some server takes for another path than this proxy did.
-_SUSPECT = re.compile(rb"//|\\|%2f|%5c|%2e|%00|[\x00-\x20\x7f-\xff]|/\.\.?(/|$)", re.IGNORECASE)
+_SUSPECT = re.compile(rb"//|\\|%2f|%5c|%2e|%00|[\x00-\x20#\x7f-\xff]|/\.\.?(/|$)", re.IGNORECASE)
 
 
 class UpstreamError(Exception):
@@ -29,6 +29,11 @@ class UpstreamError(Exception):
 def is_plain_path(raw_path: bytes) -> bool:
     """Whether a path below `/v1` means the same to everybody who reads it."""
     return raw_path.startswith(_PREFIX + b"/") and _SUSPECT.search(raw_path) is None
+
+
+def is_plain_query(query: bytes) -> bool:
+    """Whether all of a query is one: a fragment is never sent, so that what holds one is no address."""
+    return b"#" not in query
 
 
 class Upstream:
@@ -71,7 +76,7 @@ class Upstream:
             provider: whose API.
             method: the verb.
             raw_path: as it came, `is_plain_path`.
-            query: without the question mark.
+            query: without the question mark, `is_plain_query`.
             headers: those that are to travel.
             content: the body.
 

@@ -85,7 +85,11 @@ class Verdicts:
             if asked is not None and asked.request is not None and looks:
                 exact_only = steering.mode == "exact" or not self._settings.semantic
                 verdict = self._cache.lookup(
-                    asked.request, scope=scope, threshold=steering.threshold, exact_only=exact_only
+                    asked.request,
+                    scope=scope,
+                    threshold=steering.threshold,
+                    exact_only=exact_only,
+                    will_put=steering.stores,
                 )
                 # In shadow mode the hit that it would have been: the proxy tells of it and serves nothing.
                 would_serve = verdict.would_serve if isinstance(verdict, Miss) else None
@@ -179,8 +183,12 @@ class Verdicts:
         is_stream = api.wants_stream(body)
         try:
             request = api.request(body)
+            # What only says how the answer travels is not in the request, and has to be sayable all the same.
+            encode(body.get("stream_options"))
         except BinarySemanticCacheError:
             return Asked(body, None, is_stream, reason="unreadable")
+        if not request.is_repeatable:
+            return Asked(body, None, is_stream, reason="state")
         if len(request.text) > self._limits.max_prompt_chars:
             return Asked(body, None, is_stream, reason="too_long")
         if extra:

@@ -84,6 +84,8 @@ _PROVIDER_ITEMS = frozenset(
 _TOOL_RESULT = "_tool_result"
 """How the types of what such tools bring end in Anthropic's answers."""
 _SILENT_ITEMS = frozenset(("reasoning", "compaction"))
+_MOST_TOKENS = 2**53
+"""Beyond any answer, and within what a store and a float can hold."""
 _CHAT_OBJECTS = ("chat.completion", "chat.completion.chunk", "text_completion")
 
 
@@ -120,6 +122,8 @@ def usage_of(response: object) -> Usage | None:
     # Anthropic counts what its prompt cache wrote and read apart from the other input.
     counts += [usage.get(f"cache_{verb}_input_tokens") or 0 for verb in ("creation", "read")]
     if any(isinstance(count, bool) or not isinstance(count, int) or count < 0 for count in counts):
+        return None
+    if sum(counts) >= _MOST_TOKENS:
         return None
     return Usage(counts[0] + counts[2] + counts[3], counts[1])
 

@@ -23,8 +23,6 @@ _logger = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 30.0
 _SWEPT = 1000
-# Beyond any answer, and within what SQLite and a float can hold.
-_MOST_TOKENS = 2**53
 # Evicted in one go where much has to leave, and rounds of it in one put: the rest leaves with the next.
 _HANDFUL = SAMPLE // 2
 _ROUNDS = 64
@@ -71,7 +69,7 @@ class Keeper:
         """What serving `answer` again would save; nothing but time where its usage cannot be read."""
         try:
             usage = usage_of(answer)
-            if usage is None or not 0 <= min(usage) <= max(usage) < _MOST_TOKENS:
+            if usage is None:
                 return Saving(seconds=seconds)
             cost = cost_of(usage, asked.model, self._settings.prices) or 0.0
         except Exception:  # an object of the caller's may do anything when it is looked into

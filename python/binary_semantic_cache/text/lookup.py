@@ -43,6 +43,8 @@ class Asked:
     """Why it is not matched by meaning, as far as that is known."""
     question: Question
     coded: CodedText | None = None
+    will_put: bool = True
+    """Whether an answer may be put after a miss."""
 
 
 class Lookup:
@@ -80,7 +82,9 @@ class Lookup:
         self._code_bits = code_bits
         self._missed = Missed()
 
-    def asked(self, prompt: str | Request, scope: JSON, *, exact_only: bool = False) -> Asked:
+    def asked(
+        self, prompt: str | Request, scope: JSON, *, exact_only: bool = False, will_put: bool = True
+    ) -> Asked:
         """The request with its fingerprint. Raises as `Fingerprinter.of`."""
         fingerprint = self._fingerprinter.of(prompt, scope)
         why: tuple[MissReason, str] | None = None
@@ -94,7 +98,7 @@ class Lookup:
         elif not fingerprint.text:
             why = MissReason.EXACT_ONLY, "no_text"
         question = Question(fingerprint.key, fingerprint.text, prompt, scope)
-        return Asked(fingerprint, model, why, question)
+        return Asked(fingerprint, model, why, question, will_put=will_put)
 
     def exact(self, asked: Asked, deadline: float) -> Hit | None:
         """The answer to the very same request, if it may be served. Raises `UnavailableError`."""
@@ -109,7 +113,7 @@ class Lookup:
             self._counters.add_named("failures", "lookup")
             verdict = Miss(MissReason.FAILED, None, type(exc).__name__)
         verdict = self._oversight.shadowed(verdict)
-        if asked.coded is not None and not verdict:
+        if asked.coded is not None and asked.will_put and not verdict:
             self._missed.remember(asked.fingerprint.key, asked.coded)
         self._counters.verdict(verdict)
         return verdict
@@ -233,7 +237,9 @@ class Lookup:
         except UnavailableError as exc:
             return self._store_miss(exc)
         if isinstance(verdict, Hit) and verdict.kind == "semantic":
-            held_back = self._oversight.held_back(asked.question, verdict, judgement.candidates[-1])
+            held_back = self._oversight.held_back(
+                asked.question, verdict, judgement.candidates[-1], will_put=asked.will_put
+            )
             if held_back is not None:
                 return held_back
         if judgement.served is not None:

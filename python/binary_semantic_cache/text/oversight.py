@@ -82,13 +82,24 @@ class Oversight:
         name = self._budget.class_of(question.prompt, question.scope)
         return Miss(MissReason.BUDGET, None, name) if self._budget.is_stopped(name) else None
 
-    def held_back(self, question: Question, hit: Hit, nearest: Candidate | None) -> Miss | None:
-        """The miss that a semantic hit has to become; `None` where it may be served."""
+    def held_back(
+        self, question: Question, hit: Hit, nearest: Candidate | None, *, will_put: bool = True
+    ) -> Miss | None:
+        """The miss that a semantic hit has to become; `None` where it may be served.
+
+        Args:
+            question: the request.
+            hit: what would be served.
+            nearest: its candidate.
+            will_put: whether the new answer would be put: one that is not is never judged, so that asking
+                for it would cost its price for nothing.
+        """
         class_name = None
         if self._learned is not None and not self._learned.choose(hit.entry_id, hit.similarity).serve:
-            self._remember(question, hit, None, learns=True)
+            if will_put:
+                self._remember(question, hit, None, learns=True)
             return Miss(MissReason.LEARNING, nearest)
-        if self._budget is not None and self._budget.draws():
+        if will_put and self._budget is not None and self._budget.draws():
             class_name = self._budget.class_of(question.prompt, question.scope)
             if self._budget.settings.ask is not None and not self._shadow:
                 self._ask_anew(question, hit, class_name)

@@ -7,7 +7,9 @@ message alone is no key, since most follow-ups ("and in Spain?") read alike in d
 Left out are only `stream` and `stream_options`, which say how the answer travels, and Anthropic's
 `cache_control` markers, which say what the provider should keep. What does not change the request does not
 change the context: order of keys, JSON whitespace, the spelling of numbers, and a string written as a list
-of one plain text part.
+of one plain text part. One order counts, that of the `properties` of a schema: models write in it, so that
+reasons come before the result or after it. Source: OpenAI's guide to structured outputs, "Key ordering", read
+in 2026.
 """
 
 from collections.abc import Mapping
@@ -34,6 +36,8 @@ Body: TypeAlias = Mapping[str, JSON] | str | bytes | bytearray
 """A request's body: a mapping, or the JSON text of one."""
 
 _TRAVEL = ("stream", "stream_options")
+_SAID = ("messages", "input", "prompt")
+"""What is said, in which no schema stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,9 @@ class Request:
     """Why this is never matched by meaning; `None` where it may be."""
     model: str | None = None
     """The model asked, for prices; it is part of the context too."""
+    is_repeatable: bool = True
+    """Whether the same again asks for the same: not where each answer changes what the next one continues, a
+    conversation or a container on the provider's server. Such a request is neither answered nor kept."""
 
     @classmethod
     def from_prompt(
@@ -88,20 +95,26 @@ class Request:
     def from_openai_responses(cls, body: Body) -> "Request":
         """A body of OpenAI's `responses`. Raises as `from_openai_chat`."""
         rest = _opened(body)
-        state = any(rest.get(name) is not None for name in ("previous_response_id", "conversation", "prompt"))
-        reasons = {ExactOnly.STATE} if state else set()
+        grows = rest.get("conversation") is not None
+        # What a response was given to never changes; what a prompt's template says, seldom.
+        state = grows or any(rest.get(name) is not None for name in ("previous_response_id", "prompt"))
+        changes = grows or _uses_container(rest.get("tools"))
+        reasons = {ExactOnly.STATE} if state or changes else set()
         if isinstance(rest.get("input"), str):
             rest["input"] = [{"role": "user", "content": rest["input"]}]
         if rest.get("input") is None and state:
-            return _request("openai.responses", rest, "", reasons)
+            return _request("openai.responses", rest, "", reasons, is_repeatable=not changes)
         turns = _turns(rest, RESPONSES)
-        return _request("openai.responses", rest, turns.text, turns.reasons | reasons)
+        found = turns.reasons | reasons
+        return _request("openai.responses", rest, turns.text, found, is_repeatable=not changes)
 
     @classmethod
     def from_openai_completion(cls, body: Body) -> "Request":
         """A body of OpenAI's older `completions`. Raises as `from_openai_chat`.
 
-        Several prompts at once, and prompts given as token numbers, are answered from exact repeats alone.
+        Several prompts at once, and prompts given as token numbers, are answered from exact repeats alone; so
+        is what has its prompt in its answer (`echo`) or something behind it (`suffix`). A prompt is continued
+        letter by letter, so that its outer whitespace counts: after an indentation comes another text.
         """
         rest = _opened(body)
         prompt = rest.get("prompt")
@@ -109,8 +122,12 @@ class Request:
             prompt = prompt[0]
         if isinstance(prompt, str):
             text = checked_text(prompt, "prompt")
-            rest["prompt"] = None
-            return _request("openai.completion", rest, text, set() if text else {ExactOnly.NO_TEXT})
+            before, _, after = prompt.partition(text) if text else (prompt, "", "")
+            rest["prompt"] = [before, after] if before or after else None
+            reasons = set() if text else {ExactOnly.NO_TEXT}
+            if rest.get("echo") or rest.get("suffix"):
+                reasons.add(ExactOnly.PREFILL)
+            return _request("openai.completion", rest, text, reasons)
         if not isinstance(prompt, list | tuple):
             raise InvalidTypeError(f"prompt: expected a string or a list, got {kind_of(prompt)}")
         if not prompt:
@@ -137,14 +154,18 @@ class Request:
         rest = _opened(body)
         rest.pop("cache_control", None)
         reasons: set[ExactOnly] = set()
-        if rest.get("container") is not None:
+        container = rest.get("container")
+        if container is not None:
             reasons.add(ExactOnly.STATE)
+        # One that is named has what earlier answers wrote; without an id a new one is made.
+        changes = isinstance(container.get("id") if isinstance(container, Mapping) else container, str)
         if "system" in rest:
             rest["system"] = plain(rest["system"], "system", ANTHROPIC, reasons)
         if "tools" in rest:
             rest["tools"] = _unmarked(rest["tools"])
         turns = _turns(rest, ANTHROPIC)
-        return _request("anthropic.messages", rest, turns.text, turns.reasons | reasons)
+        found = turns.reasons | reasons
+        return _request("anthropic.messages", rest, turns.text, found, is_repeatable=not changes)
 
 
 def _opened(body: Body) -> dict[str, JSON]:
@@ -180,10 +201,47 @@ def _unmarked(tools: JSON) -> JSON:
     ]
 
 
-def _request(kind: str, rest: dict[str, JSON], text: str, reasons: set[ExactOnly]) -> Request:
+def _uses_container(tools: JSON) -> bool:
+    """Whether a tool of the responses API runs in a container that is named, with what it has been left."""
+    for tool in tools if isinstance(tools, list | tuple) else ():
+        if isinstance(tool, Mapping):
+            environment = tool.get("environment")
+            named = environment.get("container_id") if isinstance(environment, Mapping) else None
+            if isinstance(tool.get("container"), str) or named is not None:
+                return True
+    return False
+
+
+def _request(
+    kind: str, rest: dict[str, JSON], text: str, reasons: set[ExactOnly], *, is_repeatable: bool = True
+) -> Request:
     model = _checked_model(rest.get("model"))
     reason = next((reason for reason in ExactOnly if reason in reasons), None)
-    return Request(text, encode(kind) + encode(rest), reason, model)
+    context = encode(kind) + encode(rest)
+    orders: list[JSON] = []
+    for name in sorted(rest):
+        if name not in _SAID:
+            _read_orders(rest[name], orders)
+    if orders:
+        # A list, where nothing or a mapping may follow: no other context is these very bytes.
+        context += encode(orders)
+    return Request(text, context, reason, model, is_repeatable)
+
+
+def _read_orders(value: JSON, orders: list[JSON]) -> None:
+    """Adds the names of each schema's properties, in their order; the schemas in that of the context.
+
+    Of equal values this reads the same schemas in the same order.
+    """
+    if isinstance(value, list | tuple):
+        for member in value:
+            _read_orders(member, orders)
+    elif isinstance(value, Mapping):
+        for name in sorted(value):
+            member = value[name]
+            if name == "properties" and isinstance(member, Mapping) and len(member) > 1:
+                orders.append([*member])
+            _read_orders(member, orders)
 
 
 def _checked_model(model: object) -> str | None:

@@ -294,6 +294,7 @@ class SemanticCache:
         threshold: float | None = None,
         exact_only: bool = False,
         timeout_seconds: float | None = None,
+        will_put: bool = True,
     ) -> Verdict:
         """The answer that was given to this prompt, or to one that asks the same, or why there is none.
 
@@ -303,12 +304,14 @@ class SemanticCache:
             threshold: least cosine for this lookup instead of the cache's.
             exact_only: no match by meaning.
             timeout_seconds: the longest this lookup may take instead of the cache's limit.
+            will_put: whether an answer may be put after a miss. If not, nothing of the prompt is kept in mind
+                for it, and no hit is held back by the budget, since no new answer would be judged.
 
         Raises:
             InvalidTypeError: an argument has the wrong type.
             InvalidValueError: `threshold` or `timeout_seconds` is out of range.
         """
-        return self._look_up(prompt, scope, threshold, exact_only, timeout_seconds)[0]
+        return self._look_up(prompt, scope, threshold, exact_only, timeout_seconds, will_put=will_put)[0]
 
     async def alookup(
         self,
@@ -318,6 +321,7 @@ class SemanticCache:
         threshold: float | None = None,
         exact_only: bool = False,
         timeout_seconds: float | None = None,
+        will_put: bool = True,
     ) -> Verdict:
         """As `lookup`, in a worker thread: the event loop goes on."""
         return await self._workers.run(
@@ -327,6 +331,7 @@ class SemanticCache:
             threshold=threshold,
             exact_only=exact_only,
             timeout_seconds=timeout_seconds,
+            will_put=will_put,
         )
 
     def get_or_compute(
@@ -456,6 +461,9 @@ class SemanticCache:
         ttl, listed = self._settings.ttl(ttl_seconds), tag_names(tags)
         took = 0.0 if took_seconds == 0 else seconds("took_seconds", took_seconds)
         asked = self._lookup.asked(prompt, scope)
+        if _is_new_each_time(prompt):
+            self._counters.add_named("refusals", MissReason.STATE.value)
+            return None
         try:
             return self._keeper.put(asked, answer, took, ttl, listed)
         except UnavailableError as exc:
@@ -551,8 +559,10 @@ class SemanticCache:
         threshold: float | None,
         exact_only: bool,
         timeout_seconds: float | None,
+        *,
+        will_put: bool = True,
     ) -> tuple[Verdict, Asked | None]:
-        """The verdict, and the request for a put that may follow; `None` for one that cannot be read."""
+        """The verdict, and the request for a put that may follow; `None` where none may."""
         settings = self._settings
         least = settings.threshold if threshold is None else threshold_of(threshold)
         limit = (
@@ -561,15 +571,22 @@ class SemanticCache:
             else seconds("timeout_seconds", timeout_seconds)
         )
         try:
-            asked = self._lookup.asked(prompt, scope, exact_only=exact_only)
+            asked = self._lookup.asked(prompt, scope, exact_only=exact_only, will_put=will_put)
         except InvalidValueError as exc:
             miss = Miss(MissReason.UNUSABLE, None, str(exc))
             self._counters.verdict(miss)
+            return miss, None
+        if _is_new_each_time(prompt):
+            self._counters.verdict(miss := Miss(MissReason.STATE, None))
             return miss, None
         verdict = self._lookup.verdict(asked, least, monotonic() + limit)
         if _logger.isEnabledFor(logging.DEBUG):
             _log(verdict)
         return verdict, asked
+
+
+def _is_new_each_time(prompt: str | Request) -> bool:
+    return isinstance(prompt, Request) and not prompt.is_repeatable
 
 
 def _log(verdict: Verdict) -> None:

@@ -28,6 +28,9 @@ class MissReason(StrEnum):
     """Prompts of this class are answered by exact matches only."""
     EXACT_ONLY = "exact_only"
     """The request is never matched by meaning: a tool call, an attachment, or as the caller asked."""
+    STATE = "state"
+    """The request continues what each answer changes on the provider's server: not even its repeat asks the
+    same."""
     TOO_LONG = "too_long"
     """The embedder would not see the whole text."""
     SHADOW = "shadow"

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import re
 import secrets
 from collections.abc import Iterable
 from time import monotonic
@@ -33,6 +34,8 @@ CHANGE_HEADER: Final = "x-bsc-admin"
 _LEAST_TOKEN_CHARS = 16
 _SESSION_SECONDS = 12 * 3600.0
 _MOST_SESSIONS = 64
+_HOST = re.compile(r"(?:\[(?P<bare>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:@]+))(?::[0-9]*)?")
+"""An address of IPv6, or a name; a port. Source: RFC 3986, section 3.2.2."""
 
 
 class KnownHosts:
@@ -196,9 +199,9 @@ def _label(session: bytes) -> str:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    """The name in a host header; empty for what is none."""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else found["bare"] or found["name"]
 
 
 def _is_address(name: str) -> bool:

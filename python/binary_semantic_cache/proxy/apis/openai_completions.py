@@ -45,7 +45,7 @@ class OpenAICompletions:
         return (
             isinstance(choices, list)
             and bool(choices)
-            and all(isinstance(choice, dict) and isinstance(choice.get("text"), str) for choice in choices)
+            and all(isinstance(choice, dict) and _is_text(choice) for choice in choices)
             and has_promised_usage(answer, body)
         )
 
@@ -83,6 +83,16 @@ class CompletionAssembler(ChunkAssembler):
                 raise UnkeptError("unknown_delta")
             else:
                 whole[key] = joined(whole.get(key), value)
+
+
+def _is_text(choice: dict[str, Any]) -> bool:
+    """Whether a choice has a text, and lists of what is known of its tokens."""
+    logprobs = choice.get("logprobs") or {}
+    return (
+        isinstance(choice.get("text"), str)
+        and isinstance(logprobs, dict)
+        and all(isinstance(values, list) for values in logprobs.values() if values)
+    )
 
 
 def _said(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:

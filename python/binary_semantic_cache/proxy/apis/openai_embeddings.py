@@ -77,5 +77,8 @@ def _length(embedding: object) -> int | None:
             return None
     if not isinstance(embedding, list):
         return None
-    is_numbers = set(map(type, embedding)) <= {int, float} and all(map(math.isfinite, embedding))
+    try:
+        is_numbers = set(map(type, embedding)) <= {int, float} and all(map(math.isfinite, embedding))
+    except OverflowError:  # an integer beyond all floats
+        return None
     return len(embedding) if is_numbers else None

@@ -137,8 +137,9 @@ def _is_same(item: dict[str, Any], final: object) -> bool:
 
 
 def _has_parts(item: dict[str, Any]) -> bool:
-    """Whether what holds parts holds nothing else."""
+    """Whether what holds parts holds nothing else, and what parts list are lists."""
     return all(
-        isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
+        isinstance(parts, list)
+        and all(isinstance(part, dict) and isinstance(part.get("annotations") or [], list) for part in parts)
         for parts in (item.get("content") or [], item.get("summary") or [])
     )

@@ -67,7 +67,7 @@ class AccessLog:
     def __init__(self, stream: TextIO, *, form: Literal["text", "json"] = "text") -> None:
         self._stream = stream
         self._as_line = _as_json if form == "json" else _as_text
-        self._waiting: queue.Queue[Record | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[dict[str, object] | None] = queue.Queue(_MOST_WAITING)
         self._thread: threading.Thread | None = None
         self.dropped = 0
         """Lines that were not written."""
@@ -79,7 +79,8 @@ class AccessLog:
                 # Not before the first request: a thread would not survive the fork into workers.
                 self._thread = threading.Thread(target=self._write, name="bsc-access-log", daemon=True)
                 self._thread.start()
-            self._waiting.put_nowait(record)
+            # Not the record, whose content may be megabytes: thousands may wait.
+            self._waiting.put_nowait(fields_of(record))
         except Exception as exc:  # the request was answered: what is told of it may not fail it
             self.dropped += 1
             if self.dropped == 1:
@@ -96,9 +97,9 @@ class AccessLog:
         self._thread = None
 
     def _write(self) -> None:
-        while (record := self._waiting.get()) is not None:
+        while (fields := self._waiting.get()) is not None:
             try:
-                self._stream.write(self._as_line(fields_of(record)) + "\n")
+                self._stream.write(self._as_line(fields) + "\n")
                 if self._waiting.empty():
                     self._stream.flush()
             except Exception as exc:  # a reader that left, a full disk: the next line may go through
