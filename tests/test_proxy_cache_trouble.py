@@ -13,6 +13,7 @@ from binary_semantic_cache.proxy.apis.all import APIS
 from binary_semantic_cache.proxy.settings import CacheSettings, LimitSettings
 from binary_semantic_cache.proxy.steering import Steering
 from binary_semantic_cache.proxy.verdicts import Verdicts
+from binary_semantic_cache.text import deadline as deadline_module
 from model_server import ModelServer
 from proxy_server import chat_body, headers_of, serving
 from torture import Words, make_cache
@@ -143,7 +144,9 @@ def test_a_locked_file_is_answered_by_the_upstream_and_works_again_when_it_is_fr
         assert headers_of(post(http, "who wrote faust"))["cache"] == "exact"
 
 
-def test_a_full_disk_keeps_nothing_and_hurts_nobody(model, tmp_path, caplog):
+def test_a_full_disk_keeps_nothing_and_hurts_nobody(model, tmp_path, caplog, monkeypatch):
+    # Writes that failed are left for a while; the wait is no matter of this test.
+    monkeypatch.setattr(deadline_module, "_COOL_DOWN_SECONDS", 0.0)
     with make_cache(tmp_path / "answers.db") as cache, serving(model, cache) as proxy, proxy.http() as http:
         post(http)
         proxy.wait_until_quiet()
@@ -151,7 +154,7 @@ def test_a_full_disk_keeps_nothing_and_hurts_nobody(model, tmp_path, caplog):
         with file.lock, file.reading() as db:
             (pages,) = db.execute("PRAGMA page_count").fetchone()
             db.execute(f"PRAGMA max_page_count = {pages}").fetchone()
-        for place in range(3):
+        for place in range(5):
             told = len(proxy.records)
             assert post(http, f"a long story, number {place}", model="trial-long").status_code == 200
             record = proxy.record(of=told + 1)

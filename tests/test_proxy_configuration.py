@@ -60,6 +60,8 @@ def test_variables_win_over_the_file_and_options_over_both(tmp_path):
         ("BSC_CACHE_BUDGET_MAX_WRONG", "0.01", 0.01),
         ("BSC_CACHE_BUDGET_MAX_WRONG", "none", None),
         ("BSC_STEERING_MODES", "exact", ("exact",)),
+        ("BSC_CACHE_EXACT_ONLY", "none", ()),
+        ("BSC_STEERING_MODES", "none", ()),
         ("BSC_UPSTREAM_OPENAI", "http://localhost:1/v1", "http://localhost:1/v1"),
     ],
 )

@@ -83,11 +83,11 @@ from proxy_configurations import DIGEST, KNOWN_KEY, problems
         (KNOWN_KEY * 2, "bsc.toml:1: keys.known: expected another name for each key, got 'ann' twice"),
         (
             "[prices]\nx = [1, 2]",
-            "bsc.toml:1: cache.prices: x: expected { input = NUMBER, output = NUMBER }, got [1, 2]",
+            "bsc.toml:1: prices: x: expected { input = NUMBER, output = NUMBER }, got [1, 2]",
         ),
         (
             "[prices]\nx = { input = -1, output = 2 }",
-            "bsc.toml:1: cache.prices: x: expected prices from 0 to 1e9, got -1",
+            "bsc.toml:1: prices: x: expected prices from 0 to 1e9, got -1",
         ),
         (
             "[upstream]\nforward_headers = ['Cookie']",
@@ -178,3 +178,26 @@ def test_a_file_that_is_no_toml_is_one_error(tmp_path, content):
 def test_a_file_that_is_missing_is_an_error_of_its_own(tmp_path):
     with pytest.raises(MissingFileError, match="no such file"):
         read_configuration(tmp_path / "bsc.toml")
+
+
+def test_a_variable_whose_table_is_misspelt_is_told_and_other_variables_are_not(tmp_path):
+    others = dict.fromkeys(
+        ("BSC_CONFIG", "BSC_ISA", "BSC_THREADS", "BSC_MODEL_DIR", "BSC_HOME", "BSC_PATH"), "x"
+    )
+    misspelt = {"BSC_CASHE_PATH": "a.db", "BSC_SERVRE_PORT": "1"}
+    assert problems(tmp_path, environment=others | misspelt) == [
+        "BSC_CASHE_PATH: unknown variable; did you mean BSC_CACHE_PATH?",
+        "BSC_SERVRE_PORT: unknown variable; did you mean BSC_SERVER_PORT?",
+    ]
+
+
+def test_a_verifier_that_is_not_on_this_machine_is_a_warning(tmp_path):
+    def told(folder):
+        read_in = read_configuration(options={"cache.verifier.folder": (str(folder), "--set")})
+        return [warning for warning in read_in.warnings if warning.startswith("cache.verifier.folder")]
+
+    assert told(tmp_path) == []
+    missing = tmp_path / "none"
+    assert told(missing) == [
+        f"cache.verifier.folder: nothing is at {missing} on this machine; nothing is downloaded"
+    ]

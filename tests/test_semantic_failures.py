@@ -78,7 +78,7 @@ class BrokenStore(MemoryStore):
             raise errors.StoreError("the secret prompt")
 
 
-for _name in ("find", "get", "put_many", "vectors", "moved_past", "changes", "delete"):
+for _name in ("find", "get", "put_many", "vectors", "moved_past", "changes", "delete", "prolong"):
 
     def _method(self, *args, _name=_name, **kwargs):
         self._maybe(_name)
@@ -121,6 +121,18 @@ def test_a_put_into_a_broken_store_is_an_error_and_a_computation_is_not(name):
         with pytest.raises(errors.StoreError, match="StoreError"):
             cache.put(QUESTION, "Paris")
         assert cache.get_or_compute(FAR, lambda: "eight") == "eight"
+
+
+def test_a_store_that_takes_nothing_serves_what_it_has():
+    store = BrokenStore()
+    with make(store, ttl_seconds=3600.0, sliding_ttl=True) as cache:
+        cache.put(QUESTION, "Paris")
+        store.broken |= {"put_many", "prolong"}
+        for _ in range(10):
+            with pytest.raises(errors.StoreError):
+                cache.put(FAR, "eight")
+        for _ in range(10):
+            assert cache.lookup(QUESTION).response == "Paris"
 
 
 @pytest.mark.parametrize("check", [lambda prompt, candidates: 1 / 0, lambda prompt, candidates: []])

@@ -273,6 +273,25 @@ def test_a_second_signal_ends_at_once(tmp_path, configured, upstream, workers):
         until(lambda: all(map(is_gone, children)), "no worker left")
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_terminal_that_is_closed_ends_it_in_order_however_often_it_says_so(
+    tmp_path, configured, upstream, workers
+):
+    with (
+        serving(*configured, "--workers", workers, folder=tmp_path) as served,
+        asking(served.url, "How do I undo the last commit?") as reply,
+    ):
+        lines = reply.iter_lines()
+        assert "One" in next(lines)
+        served.process.send_signal(signal.SIGHUP)
+        until(served.refuses, "no more connections")
+        served.process.send_signal(signal.SIGHUP)
+        upstream.go_on.set()
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert served.end() == 0
+        assert "second signal" not in served.text
+
+
 def test_streams_that_take_longer_than_allowed_are_cut(tmp_path, configured, upstream):
     with (
         serving(*configured, "--set", "server.shutdown_seconds=0.2", folder=tmp_path) as served,

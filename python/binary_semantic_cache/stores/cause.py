@@ -5,15 +5,24 @@ import sqlite3
 
 __all__ = ["told"]
 
+_DEEPEST = 8
+
 
 def told(exc: BaseException) -> str:
     """`StoreError (SQLITE_FULL)`: the class of an error, and what SQLite or the system calls its cause."""
-    name, seen = type(exc).__name__, 0
-    cause: BaseException | None = exc.__cause__ or exc
-    while cause is not None and seen < 8:
-        if isinstance(cause, sqlite3.Error) and (code := getattr(cause, "sqlite_errorname", None)):
+    name = type(exc).__name__
+    cause: BaseException | None = exc
+    for _ in range(_DEEPEST):
+        if cause is None:
+            break
+        code = _code_of(cause)
+        if code:
             return f"{name} ({code})"
-        if isinstance(cause, OSError) and (code := errno.errorcode.get(cause.errno or 0)):
-            return f"{name} ({code})"
-        cause, seen = cause.__cause__, seen + 1
+        cause = cause.__cause__
     return name
+
+
+def _code_of(exc: BaseException) -> str | None:
+    if isinstance(exc, sqlite3.Error):
+        return getattr(exc, "sqlite_errorname", None)
+    return errno.errorcode.get(exc.errno or 0) if isinstance(exc, OSError) else None

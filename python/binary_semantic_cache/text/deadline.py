@@ -36,7 +36,7 @@ class Guarded(Generic[T]):
     """Calls one thing (an embedder, a store, a verifier), so that the caller is never held up or hurt.
 
     After three failures in a row calls fail at once for ten seconds; then one is tried again. Only the class
-    of an exception is logged: its message may hold text of a prompt.
+    of an exception and the code of its cause are logged: its message may hold text of a prompt.
 
     Args:
         what: names the thing in errors and logs.

@@ -55,6 +55,7 @@ class Lookup:
         *,
         store: Store,
         store_calls: Guarded[Any],
+        store_writes: Guarded[Any],
         mirror: Mirror,
         decision: Decision,
         coder: Coder,
@@ -69,6 +70,7 @@ class Lookup:
     ) -> None:
         self._store = store
         self._store_calls = store_calls
+        self._store_writes = store_writes
         self._mirror = mirror
         self._decision = decision
         self._coder = coder
@@ -300,7 +302,7 @@ class Lookup:
         ttl = stored.entry.ttl_seconds
         if ttl is not None:
             with suppress(UnavailableError):
-                self._store_calls.call(
+                self._store_writes.call(
                     lambda: self._store.prolong(stored.id, now + ttl), monotonic() + self._timeout_seconds
                 )
 

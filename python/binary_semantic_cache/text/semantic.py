@@ -157,7 +157,8 @@ class SemanticCache:
         guards = shipped_guards() if guards is None else guards
         self._store, self._owns_store = opened_store(path_or_store)
         opened = self._store.open(identity(self._embedder.fingerprint, encoder))
-        store_calls: Guarded[Any] = Guarded("store", bounded=self._store.bounded)
+        # Two: a disk that is full fails all writes, and what is there already is to be served all the same.
+        reads, writes = (Guarded[Any]("store", bounded=self._store.bounded) for _ in range(2))
         self._fingerprinter = Fingerprinter(opened.secret)
         self._counters, clock, self._workers = Counters(), Clock(), Workers()
         self._flights: Flights[Computed, Shared] = Flights()
@@ -173,7 +174,7 @@ class SemanticCache:
         credence = Credence(self._fingerprinter)
         decision = Decision(
             store=self._store,
-            store_calls=store_calls,
+            store_calls=reads,
             mirror=self._mirror,
             guards=guards,
             judge=judge,
@@ -185,7 +186,8 @@ class SemanticCache:
         )
         self._lookup = Lookup(
             store=self._store,
-            store_calls=store_calls,
+            store_calls=reads,
+            store_writes=writes,
             mirror=self._mirror,
             decision=decision,
             coder=Coder(self._embedder, encoder),
@@ -200,7 +202,7 @@ class SemanticCache:
         )
         self._keeper = Keeper(
             store=self._store,
-            store_calls=store_calls,
+            store_calls=writes,
             mirror=self._mirror,
             lookup=self._lookup,
             oversight=self._oversight,

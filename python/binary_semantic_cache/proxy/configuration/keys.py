@@ -40,7 +40,7 @@ class Bounds:
         return (self.least < value if self.is_open else self.least <= value) and value <= self.greatest
 
     def __str__(self) -> str:
-        end = f"{self.greatest:,.12g}"
+        end = f"{self.greatest:,}" if isinstance(self.greatest, int) else f"{self.greatest:,.12g}"
         return f"above {self.least:,.12g}, to {end}" if self.is_open else f"{self.least:,.12g} to {end}"
 
 

@@ -44,6 +44,9 @@ __all__ = ["Configuration", "read_configuration"]
 _MOST_FILE_BYTES = 4 * 2**20
 _MOST_SECRET_BYTES = 16 * 2**10
 _WRONG = (InvalidTypeError, InvalidValueError)
+_PREFIXES = tuple(f"BSC_{table.upper()}_" for table in TABLES if "." not in table)
+_ALIKE = 0.88
+"""From which ratio of `difflib` on two names are one of them misspelt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +154,13 @@ class _Reading:
             if key := by_variable.get(variable):
                 if text:
                     self._take_one(key, text, variable)
-            elif variable.startswith(tuple(f"BSC_{table.upper()}_" for table in TABLES if "." not in table)):
-                near = difflib.get_close_matches(variable, by_variable, 1)
+            elif variable.startswith("BSC_"):
+                is_ours = variable.startswith(_PREFIXES)
+                # Other variables may begin so too; what is a letter away from one of these is hardly meant.
+                near = difflib.get_close_matches(variable, by_variable, 1, *(() if is_ours else (_ALIKE,)))
                 hint = f"; did you mean {near[0]}?" if near else ""
-                self.problems.append(f"{variable}: unknown variable{hint}")
+                if is_ours or near:
+                    self.problems.append(f"{variable}: unknown variable{hint}")
 
     def take_text(self, path: str, text: str, option: str) -> None:
         key = KEYS.get(path) or SECRET_FILES.get(path)
@@ -175,7 +181,8 @@ class _Reading:
             self.values[path] = value()
             self.origins[path] = origin
         except _WRONG as exc:
-            said = f"{origin}: " if origin in (_variable(path), "") else f"{origin}: {path}: "
+            named = "prices" if path == PRICES else path
+            said = f"{origin}: " if origin in (_variable(path), "") else f"{origin}: {named}: "
             self.problems.append(f"{said}{exc}")
 
     # Secrets

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from binary_semantic_cache.proxy.configuration.keys import KEYS, value_of
@@ -92,6 +93,9 @@ def warnings(settings: ProxySettings) -> tuple[str, ...]:
     if settings.cache.mode == "off":
         found.append("the cache is off: every request goes to the upstream")
     looking = settings.cache.judge or settings.cache.verifier.folder or _judged(settings.cache)
+    folder = settings.cache.verifier.folder
+    if folder is not None and not Path(folder).is_dir():
+        found.append(f"cache.verifier.folder: nothing is at {folder} on this machine; nothing is downloaded")
     if not settings.cache.semantic and looking:
         found.append(
             "cache.semantic is false: judge, verifier, budget and learned policy have no hits to look at"

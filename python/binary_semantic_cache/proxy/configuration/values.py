@@ -52,7 +52,9 @@ _TRUTHS = {"true": True, "false": False}
 
 
 def from_text(key: Key, text: str) -> Any:
-    """What `text` says for `key`: lists are separated by commas, `none` takes an optional value away.
+    """What `text` says for `key`.
+
+    Lists are separated by commas; `none` takes an optional value, or all of a list, away.
 
     Raises:
         InvalidTypeError, InvalidValueError: it says nothing that the key may be.
@@ -60,7 +62,9 @@ def from_text(key: Key, text: str) -> Any:
     if key.is_optional and text == "none":
         return None
     if key.kind is tuple:
-        return from_toml(key, [part.strip() for part in text.split(",") if part.strip()])
+        # The text of a list that is empty is that of a variable that is not set.
+        parts = [] if text == "none" else text.split(",")
+        return from_toml(key, [part.strip() for part in parts if part.strip()])
     if key.kind is str:
         return from_toml(key, text)
     try:

@@ -32,7 +32,9 @@ class Ending:
         """The exit status: 0, or 128 and the signal that cut the process short."""
 
     def listen(self, *, repeated: bool = True) -> None:
-        """Takes SIGINT and SIGTERM for wishes.
+        """Takes SIGINT, SIGTERM and, unless it is ignored (`nohup`), SIGHUP for wishes.
+
+        A terminal that is closed sends SIGHUP, its shell often a second one: it never counts as the second.
 
         Args:
             repeated: whether a second signal ends at once; without it, SIGTERM only asks again.
@@ -43,6 +45,10 @@ class Ending:
                 self._loop.add_signal_handler(number, handler, number)
             except NotImplementedError:  # Windows
                 signal.signal(number, partial(self._from_thread, handler))
+
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:
+            self._loop.add_signal_handler(hangup, self._asked, hangup)
 
     def _from_thread(self, handler: Callable[[int], None], number: int, _: object) -> None:
         self._loop.call_soon_threadsafe(handler, number)
