@@ -111,6 +111,14 @@ def test_invalidation_needs_something_to_go_by(cache):
         cache.invalidate(prompt="x", radius=257)
 
 
+def test_a_tag_is_a_string_of_whole_characters(cache):
+    for error, tag in ((errors.InvalidTypeError, ""), (errors.InvalidValueError, "half \ud83d")):
+        with pytest.raises(error, match="tags"):
+            cache.put("alpha", "1", tags=[tag])
+        with pytest.raises(error, match="tags"):
+            cache.invalidate(tag=tag)
+
+
 def test_clear_empties_all_or_one_scope_but_keeps_reports(cache):
     cache.put(QUESTION, "Paris")
     cache.report(cache.lookup(NEAR))

@@ -118,6 +118,8 @@ class Lookup:
         if asked.coded is not None and asked.will_put and not verdict:
             self._missed.remember(asked.fingerprint.key, asked.coded)
         self._counters.verdict(verdict)
+        if _logger.isEnabledFor(logging.DEBUG):
+            _log(verdict)
         return verdict
 
     def classify(self, asked: Asked) -> None:
@@ -318,3 +320,12 @@ class Lookup:
     def _query(asked: Asked, coded: CodedText) -> Query:
         fingerprint = asked.fingerprint
         return Query(fingerprint.text, fingerprint.scope, fingerprint.key, coded.embedding, coded.code)
+
+
+def _log(verdict: Verdict) -> None:
+    if isinstance(verdict, Hit):
+        _logger.debug("%s hit, entry %d, similarity %.3f", verdict.kind, verdict.entry_id, verdict.similarity)
+    else:
+        _logger.debug("miss: %s", verdict.reason.value)
+        if verdict.would_serve is not None:
+            _log(verdict.would_serve)

@@ -11,7 +11,7 @@ from binary_semantic_cache.text.fingerprint import Fingerprinter
 from binary_semantic_cache.text.lookup import NO_PAIR, Lookup
 from binary_semantic_cache.text.mirror import Mirror
 from binary_semantic_cache.text.request import Request
-from binary_semantic_cache.text.settings import whole
+from binary_semantic_cache.text.settings import tag_names, whole
 from binary_semantic_cache.text.verdict import Hit
 
 __all__ = ["ANY_SCOPE", "AnyScope", "Invalidated", "Removal"]
@@ -97,6 +97,8 @@ class Removal:
         """See `SemanticCache.invalidate`."""
         if tag is None and prompt is None and isinstance(scope, AnyScope):
             raise InvalidValueError("expected a tag, a prompt or a scope; clear() removes everything")
+        if tag is not None:
+            tag_names((tag,))
         if radius is not None and prompt is None:
             raise InvalidValueError("expected a prompt with a radius, got none")
         owner = None if isinstance(scope, AnyScope) else self._fingerprinter.of("?", scope).owner

@@ -1,6 +1,5 @@
 """`SemanticCache`: a prompt in, an answer that was given before out, or the reason why not."""
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from os import PathLike
@@ -52,9 +51,6 @@ from binary_semantic_cache.text.verdict import Hit, Miss, MissReason, Verdict
 from binary_semantic_cache.text.workers import Workers
 
 __all__ = ["Invalidated", "SemanticCache"]
-
-_logger = logging.getLogger(__name__)
-
 
 _MODES = ("on", "shadow")
 
@@ -581,20 +577,8 @@ class SemanticCache:
         if _is_new_each_time(prompt):
             self._counters.verdict(miss := Miss(MissReason.STATE, None))
             return miss, None
-        verdict = self._lookup.verdict(asked, least, monotonic() + limit)
-        if _logger.isEnabledFor(logging.DEBUG):
-            _log(verdict)
-        return verdict, asked
+        return self._lookup.verdict(asked, least, monotonic() + limit), asked
 
 
 def _is_new_each_time(prompt: str | Request) -> bool:
     return isinstance(prompt, Request) and not prompt.is_repeatable
-
-
-def _log(verdict: Verdict) -> None:
-    if isinstance(verdict, Hit):
-        _logger.debug("%s hit, entry %d, similarity %.3f", verdict.kind, verdict.entry_id, verdict.similarity)
-    else:
-        _logger.debug("miss: %s", verdict.reason.value)
-        if verdict.would_serve is not None:
-            _log(verdict.would_serve)

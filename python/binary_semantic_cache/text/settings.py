@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from binary_semantic_cache.errors import InvalidTypeError, InvalidValueError
+from binary_semantic_cache.text.canonical import utf8
 from binary_semantic_cache.text.eviction import Eviction
 from binary_semantic_cache.text.vectors import VectorFormat
 
@@ -80,4 +81,6 @@ def tag_names(tags: Iterable[str]) -> tuple[str, ...]:
     listed = tuple(dict.fromkeys(tags))
     if not all(isinstance(tag, str) and tag for tag in listed):
         raise InvalidTypeError("expected tags to be strings that are not empty")
+    if any(utf8(tag) is None for tag in listed):
+        raise InvalidValueError("expected tags of whole characters, got one with half a surrogate pair")
     return listed
