@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from binary_semantic_cache.proxy.processes.allocator import keep_memory_level
+from binary_semantic_cache.proxy.processes.server_log import log_to_stderr
 from binary_semantic_cache.proxy.settings import KnownKey
 from malloc_told import told
 from proxy_server import serving
@@ -89,6 +90,7 @@ def soaked(folder: Path, upstream: str, max_entries: int, *, aged: bool) -> Iter
 
 def _run(connection: Connection, folder: Path, upstream: str, max_entries: int, aged: bool) -> None:
     keep_memory_level()
+    log_to_stderr("error")  # the faults are meant
     known = tuple(
         KnownKey(name=name, sha256=sha256(f"sk-{name}".encode()).hexdigest(), tenant="team")
         for name in ("carol", "dave")
