@@ -107,39 +107,37 @@ def test_a_stream_that_fails_costs_lines_and_nothing_else():
     assert log.dropped == 2
 
 
+class Stuck(io.StringIO):
+    """Hangs in each write until it is `released`."""
+
+    def __init__(self):
+        super().__init__()
+        self.released, self.stuck = threading.Event(), threading.Event()
+
+    def write(self, text):
+        self.stuck.set()
+        assert self.released.wait(30)
+        return super().write(text)
+
+
 def test_a_stream_that_hangs_holds_up_nobody_and_later_lines_are_dropped():
-    released, stuck = threading.Event(), threading.Event()
-
-    class Stuck(io.StringIO):
-        def write(self, text):
-            stuck.set()
-            assert released.wait(30)
-            return super().write(text)
-
     stream = Stuck()
     log = AccessLog(stream)
     log.watch(record())
-    assert stuck.wait(30)
+    assert stream.stuck.wait(30)
     for _ in range(10_050):
         log.watch(record())
     assert log.dropped == 50
-    released.set()
+    stream.released.set()
     log.close(30)
     assert len(stream.getvalue().splitlines()) == 10_001
 
 
 def test_lines_that_wait_hold_no_content():
-    released, stuck = threading.Event(), threading.Event()
-
-    class Stuck(io.StringIO):
-        def write(self, text):
-            stuck.set()
-            assert released.wait(30)
-            return super().write(text)
-
-    log = AccessLog(Stuck())
+    stream = Stuck()
+    log = AccessLog(stream)
     log.watch(record())
-    assert stuck.wait(30)
+    assert stream.stuck.wait(30)
     tracemalloc.start()
     try:
         for n in range(200):
@@ -147,7 +145,7 @@ def test_lines_that_wait_hold_no_content():
         assert tracemalloc.get_traced_memory()[0] < 2**20
     finally:
         tracemalloc.stop()
-        released.set()
+        stream.released.set()
         log.close(30)
 
 
